@@ -1,0 +1,337 @@
+"""The ledger: the truth about every job and batch; messages are only hints.
+
+A job brings one repository to one revision. Its id is the generation of the
+points it writes. A batch is a part of its files; each stage moves the batch on
+by one state, and any batch that is not `indexed` can be sent again at any time.
+"""
+
+import json
+import zlib
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import Connection, Engine, Row, func, insert, select, update
+
+from services.core import database as db
+from services.core.catalog import Catalog
+from services.core.errors import NotFound
+from services.core.manifest import Manifest, ManifestFile
+from services.core.model import FileRef, Skipped, SkipReason
+
+
+class JobState(StrEnum):
+    """queued → running → done; or failed (with the error), or superseded by a newer revision."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+    SUPERSEDED = "superseded"
+
+
+class Cleanup(StrEnum):
+    """Points a job still has to remove: those it replaced, or its own that never went live."""
+
+    NOTHING = ""
+    RETIRED = "retired"
+    STAGED = "staged"
+
+
+class BatchState(StrEnum):
+    """planned → chunked → embedded → indexed; or dead after too many attempts."""
+
+    PLANNED = "planned"
+    CHUNKED = "chunked"
+    EMBEDDED = "embedded"
+    INDEXED = "indexed"
+    DEAD = "dead"
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One row of `jobs`."""
+
+    id: int
+    repo: str
+    state: JobState
+    revision: str
+    schema: str
+    plan: str
+    first: bool
+    cleanup: Cleanup
+    error: str
+    counts: dict[str, Any]
+    created_at: float
+    finished_at: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """One row of `batches`, without its lists of files."""
+
+    id: int
+    job: int
+    state: BatchState
+    attempts: int
+    error: str
+    file_count: int
+    source_bytes: int
+    suspects: dict[str, str]
+    pack: str
+    vectors: str
+    chunks: int
+    embedded: int
+    cached: int
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Sums over a job's batches: how many files and chunks there are and how far they got."""
+
+    files: int = 0
+    files_indexed: int = 0
+    chunks: int = 0
+    embedded: int = 0
+    cached: int = 0
+    dead: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Fences:
+    """Generations a search must not see: not live yet, and whose replaced points are not purged yet."""
+
+    staged: tuple[int, ...] = field(default=())
+    retired: tuple[int, ...] = field(default=())
+
+
+_BATCH_COLUMNS = [db.batches.c[name] for name in Batch.__dataclass_fields__]
+
+
+class Ledger:
+    """Jobs and batches."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def create_job(self, repo: str) -> Job:
+        """Add a queued job for `repo`."""
+        with self._engine.begin() as connection:
+            result = connection.execute(insert(db.jobs).values(repo=repo, state=JobState.QUEUED, created_at=db.now()))
+            return _job(_job_row(connection, result.inserted_primary_key[0]))
+
+    def job(self, job_id: int) -> Job:
+        """Return a job.
+
+        Raises:
+            NotFound: there is none of that id.
+        """
+        with self._engine.connect() as connection:
+            return _job(_job_row(connection, job_id))
+
+    def jobs(
+        self, repo: str | None = None, states: Sequence[JobState] = (), cleanups: Sequence[Cleanup] = ()
+    ) -> list[Job]:
+        """Return jobs, oldest first, of `repo` if given, in one of `states` and one of `cleanups` if given."""
+        query = select(db.jobs).order_by(db.jobs.c.id)
+        if repo is not None:
+            query = query.where(db.jobs.c.repo == repo)
+        if states:
+            query = query.where(db.jobs.c.state.in_(states))
+        if cleanups:
+            query = query.where(db.jobs.c.cleanup.in_(cleanups))
+        with self._engine.connect() as connection:
+            return [_job(row) for row in connection.execute(query)]
+
+    def start_job(
+        self, job_id: int, *, revision: str, schema: str, plan: str, first: bool, batches: Sequence[Sequence[FileRef]]
+    ) -> None:
+        """Move a queued job to running together with its batches, in one transaction."""
+        rows = [
+            {
+                "job": job_id,
+                "state": BatchState.PLANNED,
+                "files": _squeeze([list(asdict(ref).values()) for ref in refs]),
+                "file_count": len(refs),
+                "source_bytes": sum(ref.size for ref in refs),
+            }
+            for refs in batches
+        ]
+        with self._engine.begin() as connection:
+            connection.execute(
+                update(db.jobs)
+                .where(db.jobs.c.id == job_id)
+                .values(state=JobState.RUNNING, revision=revision, schema=schema, plan=plan, first=first)
+            )
+            if rows:
+                connection.execute(insert(db.batches), rows)
+
+    def finish_job(
+        self, job_id: int, state: JobState, *, error: str = "", counts: dict[str, Any] | None = None
+    ) -> None:
+        """End a job that does not go live; whatever points it wrote are left for cleaning up."""
+        with self._engine.begin() as connection:
+            has_batches = connection.execute(
+                select(func.count()).select_from(db.batches).where(db.batches.c.job == job_id)
+            ).scalar()
+            cleanup = Cleanup.STAGED if has_batches else Cleanup.NOTHING
+            _end(connection, job_id, state, cleanup, counts or {}, error)
+
+    def commit_job(self, job: Job, catalog: Catalog, manifest: Manifest, digest: str, counts: dict[str, Any]) -> None:
+        """Make the job's revision the live one of its repository, in one transaction."""
+        with self._engine.begin() as connection:
+            catalog.set_live(
+                connection,
+                job.repo,
+                revision=manifest.revision,
+                manifest=digest,
+                schema=manifest.schema,
+                files=len(manifest.files),
+                chunks=manifest.chunks,
+            )
+            _end(connection, job.id, JobState.DONE, Cleanup.RETIRED, counts)
+
+    def cleaned(self, job_id: int) -> None:
+        """Record that the points of a job's cleanup are gone."""
+        with self._engine.begin() as connection:
+            connection.execute(update(db.jobs).where(db.jobs.c.id == job_id).values(cleanup=Cleanup.NOTHING))
+
+    def fences(self) -> Fences:
+        """Return what searches must not see now."""
+        running = (db.jobs.c.state == JobState.RUNNING) & db.jobs.c.first.is_(False)
+        query = select(db.jobs.c.id, db.jobs.c.cleanup).where(running | (db.jobs.c.cleanup != Cleanup.NOTHING))
+        with self._engine.connect() as connection:
+            rows = connection.execute(query).all()
+        return Fences(
+            staged=tuple(row.id for row in rows if row.cleanup != Cleanup.RETIRED),
+            retired=tuple(row.id for row in rows if row.cleanup == Cleanup.RETIRED),
+        )
+
+    def batch(self, batch_id: int) -> Batch:
+        """Return a batch.
+
+        Raises:
+            NotFound: there is none of that id.
+        """
+        with self._engine.connect() as connection:
+            row = connection.execute(select(*_BATCH_COLUMNS).where(db.batches.c.id == batch_id)).first()
+        if row is None:
+            raise NotFound(f"there is no batch {batch_id}")
+        return _batch(row)
+
+    def batches(self, job_id: int, states: Sequence[BatchState] = ()) -> list[Batch]:
+        """Return a job's batches in order, in one of `states` if given."""
+        query = select(*_BATCH_COLUMNS).where(db.batches.c.job == job_id).order_by(db.batches.c.id)
+        if states:
+            query = query.where(db.batches.c.state.in_(states))
+        with self._engine.connect() as connection:
+            return [_batch(row) for row in connection.execute(query)]
+
+    def batch_files(self, batch_id: int) -> list[FileRef]:
+        """Return the files a batch is to chunk."""
+        with self._engine.connect() as connection:
+            data = connection.execute(select(db.batches.c.files).where(db.batches.c.id == batch_id)).scalar_one()
+        return [FileRef(*row) for row in _stretch(data)]
+
+    def chunked(self, batch_id: int, *, pack: str, chunks: int, skipped: Sequence[Skipped]) -> None:
+        """Record the chunker's work on a batch."""
+        rows = [[s.path, s.reason.value, s.detail] for s in skipped]
+        self._advance(batch_id, BatchState.CHUNKED, pack=pack, chunks=chunks, skipped=_squeeze(rows))
+
+    def embedded(self, batch_id: int, *, vectors: str, embedded: int, cached: int) -> None:
+        """Record the embedder's work on a batch."""
+        self._advance(batch_id, BatchState.EMBEDDED, vectors=vectors, embedded=embedded, cached=cached)
+
+    def indexed(self, results: dict[int, Sequence[ManifestFile]]) -> None:
+        """Record the indexer's work: batch id → its files, once their points are on disk."""
+        with self._engine.begin() as connection:
+            for batch_id, files in results.items():
+                result = _squeeze([[getattr(f, name) for name in ManifestFile.__dataclass_fields__] for f in files])
+                connection.execute(
+                    update(db.batches)
+                    .where(db.batches.c.id == batch_id)
+                    .values(state=BatchState.INDEXED, result=result, error="")
+                )
+
+    def failed(self, batch_id: int, error: str, max_attempts: int, suspects: dict[str, str] | None = None) -> Batch:
+        """Count a failed attempt and keep its error; too many make the batch dead. Returns the batch."""
+        with self._engine.begin() as connection:
+            row = connection.execute(select(*_BATCH_COLUMNS).where(db.batches.c.id == batch_id)).one()
+            batch = _batch(row)
+            attempts = batch.attempts + 1
+            values: dict[str, Any] = {"attempts": attempts, "error": error}
+            if attempts >= max_attempts:
+                values["state"] = BatchState.DEAD
+            if suspects:
+                values["suspects"] = json.dumps(batch.suspects | suspects)
+            connection.execute(update(db.batches).where(db.batches.c.id == batch_id).values(**values))
+        return self.batch(batch_id)
+
+    def results(self, job_id: int) -> tuple[list[ManifestFile], list[Skipped]]:
+        """Return the indexed files of a job and those its chunkers left out."""
+        query = select(db.batches.c.result, db.batches.c.skipped).where(db.batches.c.job == job_id)
+        files: list[ManifestFile] = []
+        skipped: list[Skipped] = []
+        with self._engine.connect() as connection:
+            for result, left_out in connection.execute(query):
+                files += [ManifestFile(*row) for row in _stretch(result)]
+                skipped += [Skipped(path, SkipReason(reason), detail) for path, reason, detail in _stretch(left_out)]
+        return files, skipped
+
+    def progress(self, job_id: int) -> Progress:
+        """Return how far a job's batches are."""
+        b = db.batches.c
+        query = select(b.state, func.sum(b.file_count), func.sum(b.chunks), func.sum(b.embedded), func.sum(b.cached))
+        with self._engine.connect() as connection:
+            rows = connection.execute(query.where(b.job == job_id).group_by(b.state)).all()
+        indexed = sum(row[1] for row in rows if row[0] == BatchState.INDEXED)
+        dead = sum(row[1] for row in rows if row[0] == BatchState.DEAD)
+        files, chunks, embedded, cached = (sum(row[i] for row in rows) for i in range(1, 5))
+        return Progress(files, indexed, chunks, embedded, cached, dead)
+
+    def _advance(self, batch_id: int, state: BatchState, **values: object) -> None:
+        with self._engine.begin() as connection:
+            connection.execute(
+                update(db.batches).where(db.batches.c.id == batch_id).values(state=state, error="", **values)
+            )
+
+
+def _end(
+    connection: Connection, job_id: int, state: JobState, cleanup: Cleanup, counts: dict[str, Any], error: str = ""
+) -> None:
+    connection.execute(
+        update(db.jobs)
+        .where(db.jobs.c.id == job_id)
+        .values(state=state, cleanup=cleanup, error=error, counts=json.dumps(counts), finished_at=db.now())
+    )
+
+
+def _job_row(connection: Connection, job_id: int) -> Row[Any]:
+    row = connection.execute(select(db.jobs).where(db.jobs.c.id == job_id)).first()
+    if row is None:
+        raise NotFound(f"there is no job {job_id}")
+    return row
+
+
+def _job(row: Row[Any]) -> Job:
+    values = dict(row._mapping)
+    values["state"] = JobState(values["state"])
+    values["cleanup"] = Cleanup(values["cleanup"])
+    values["counts"] = json.loads(values["counts"])
+    return Job(**values)
+
+
+def _batch(row: Row[Any]) -> Batch:
+    values = dict(row._mapping)
+    values["state"] = BatchState(values["state"])
+    values["suspects"] = json.loads(values["suspects"])
+    return Batch(**values)
+
+
+def _squeeze(rows: list[Any]) -> bytes:
+    return zlib.compress(json.dumps(rows, separators=(",", ":")).encode(), 1)
+
+
+def _stretch(data: bytes | None) -> list[Any]:
+    return json.loads(zlib.decompress(data)) if data else []
