@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Row, func, insert, select, update
+from sqlalchemy import Connection, Engine, Row, delete, func, insert, select, update
 
 from services.core import database as db
 from services.core.catalog import Catalog
@@ -118,8 +118,9 @@ class Ledger:
     def create_job(self, repo: str) -> Job:
         """Add a queued job for `repo`."""
         with self._engine.begin() as connection:
-            result = connection.execute(insert(db.jobs).values(repo=repo, state=JobState.QUEUED, created_at=db.now()))
-            return _job(_job_row(connection, result.inserted_primary_key[0]))
+            values = {"repo": repo, "state": JobState.QUEUED, "created_at": db.now()}
+            job_id = connection.execute(insert(db.jobs).values(**values).returning(db.jobs.c.id)).scalar_one()
+            return _job(_job_row(connection, job_id))
 
     def job(self, job_id: int) -> Job:
         """Return a job.
@@ -147,7 +148,7 @@ class Ledger:
     def start_job(
         self, job_id: int, *, revision: str, schema: str, plan: str, first: bool, batches: Sequence[Sequence[FileRef]]
     ) -> None:
-        """Move a queued job to running together with its batches, in one transaction."""
+        """Move a job to running together with its batches, in one transaction; earlier batches of it are dropped."""
         rows = [
             {
                 "job": job_id,
@@ -159,6 +160,7 @@ class Ledger:
             for refs in batches
         ]
         with self._engine.begin() as connection:
+            connection.execute(delete(db.batches).where(db.batches.c.job == job_id))
             connection.execute(
                 update(db.jobs)
                 .where(db.jobs.c.id == job_id)

@@ -1,7 +1,7 @@
-"""The vocabulary shared by the services: files, chunks, skip reasons, messages.
+r"""The vocabulary shared by the services: files, chunks, skip reasons, messages.
 
 Paths are text: the repository's bytes decoded as UTF-8, every undecodable byte
-written as ``\\xNN``. `FileRef.locator` keeps what is needed to read the file.
+written as ``\xNN``. `FileRef.locator` keeps what is needed to read the file.
 """
 
 from dataclasses import dataclass

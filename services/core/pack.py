@@ -83,10 +83,9 @@ def write_pack(files: Sequence[ChunkedFile]) -> bytes:
                 spans[key] = TextSpan(len(out), len(frame), len(piece), key)
                 out += frame
             span = spans[key]
-            rows.append(
-                [span.offset, span.length, span.size, key, chunk.start_byte, chunk.end_byte]
-                + [chunk.start_line, chunk.end_line, chunk.symbol, chunk.defines]
-            )
+            place = (span.offset, span.length, span.size, key)
+            extent = (chunk.start_byte, chunk.end_byte, chunk.start_line, chunk.end_line)
+            rows.append([*place, *extent, chunk.symbol, chunk.defines])
     index = compressor.compress(json.dumps({"files": packed, "chunks": rows}, separators=(",", ":")).encode())
     out += index + len(index).to_bytes(4, "little") + _MAGIC
     return bytes(out)

@@ -158,8 +158,10 @@ class VectorReader(Protocol):
     def query(
         self, dense: np.ndarray | None, sparse: tuple[np.ndarray, np.ndarray] | None, where: Filter, limit: int
     ) -> Candidates:
-        """Return the `limit` best points by each vector given: cosine for dense float32[dim], IDF-weighted dot
-        product for sparse (indices uint32[m], values float32[m]).
+        """Return the `limit` best points by each vector given.
+
+        By cosine for dense float32[dim], by IDF-weighted dot product for sparse
+        (indices uint32[m], values float32[m]).
         """
 
     def payloads(self, ids: Sequence[UUID]) -> dict[UUID, dict[str, Any]]:

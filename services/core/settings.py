@@ -4,6 +4,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 from services.core.errors import InvalidRequest
 
@@ -50,7 +51,7 @@ class Settings:
         Raises:
             InvalidRequest: a value is not of its field's type, or out of range.
         """
-        values = {}
+        values: dict[str, Any] = {}
         for field in fields(cls):
             name = f"QUARRY_{field.name.upper()}"
             if name in env:
@@ -79,7 +80,7 @@ class Settings:
         return self
 
 
-def _parse(name: str, text: str, kind: type) -> object:
+def _parse(name: str, text: str, kind: type[Any]) -> Any:
     if kind is bool:
         lowered = text.strip().lower()
         if lowered in ("1", "true", "on", "yes"):

@@ -1,0 +1,39 @@
+"""The one module that knows concrete adapters: it turns settings into ports."""
+
+from pathlib import Path
+
+from services.core.errors import NotFound
+from services.core.ports import BlobStore, Embedder, EmbeddingCache
+from services.core.settings import Settings
+
+
+def open_blobs(directory: Path) -> BlobStore:
+    """Return the blob store of the embedded mode."""
+    from services.core.adapters.blobs import DirectoryBlobs
+
+    return DirectoryBlobs(directory)
+
+
+def open_cache(settings: Settings, path: Path) -> EmbeddingCache:
+    """Return the embedding cache, or one that remembers nothing when it is switched off."""
+    from services.core.adapters.cache import NullCache, SqliteCache
+
+    return SqliteCache(path, settings.cache_size_mb * 1_000_000) if settings.cache else NullCache()
+
+
+def open_embedder(settings: Settings, *, threads: int = 1) -> Embedder:
+    """Return the embedder the settings name, with that many threads where it can use them.
+
+    Raises:
+        NotFound: its model is not there.
+        Unavailable: its packages are not installed.
+    """
+    if settings.embedder == "onnx":
+        from services.core.adapters.onnx import OnnxEmbedder, model_files
+
+        return OnnxEmbedder(model_files(settings), threads=threads)
+    from services.core.adapters.static import StaticEmbedder
+
+    if not settings.static_model.is_dir():
+        raise NotFound(f"no static model at {str(settings.static_model)!r}; set QUARRY_MODEL to its folder")
+    return StaticEmbedder(settings.static_model)
