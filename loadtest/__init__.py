@@ -1,0 +1,1 @@
+"""Load on Quarry: generated corpora here, traffic later."""
