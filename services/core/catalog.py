@@ -74,6 +74,12 @@ class Catalog:
         with self._engine.begin() as connection:
             connection.execute(delete(db.repos).where(db.repos.c.name == name))
 
+    def forget_revision(self, name: str) -> None:
+        """Make a repository look never indexed, so that the next index reads all of it."""
+        blank = {"revision": "", "manifest": "", "schema": "", "files": 0, "chunks": 0}
+        with self._engine.begin() as connection:
+            connection.execute(update(db.repos).where(db.repos.c.name == name).values(**blank))
+
     def set_live(self, connection: Connection, name: str, **values: object) -> None:
         """Flip the live revision inside the caller's transaction."""
         connection.execute(update(db.repos).where(db.repos.c.name == name).values(indexed_at=db.now(), **values))

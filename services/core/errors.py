@@ -46,3 +46,6 @@ class CorruptData(QuarryError):
 
     code = "corrupt_data"
     exit_status = 4
+
+
+ERRORS = {error.code: error for error in (QuarryError, InvalidRequest, NotFound, Unavailable, CorruptData)}

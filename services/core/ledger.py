@@ -22,13 +22,17 @@ from services.core.model import FileRef, Skipped, SkipReason
 
 
 class JobState(StrEnum):
-    """queued → running → done; or failed (with the error), or superseded by a newer revision."""
+    """queued → running → done or failed; interrupted ones can go on where they stopped."""
 
     QUEUED = "queued"
     RUNNING = "running"
+    INTERRUPTED = "interrupted"
     DONE = "done"
     FAILED = "failed"
-    SUPERSEDED = "superseded"
+
+
+OPEN_STATES = (JobState.QUEUED, JobState.RUNNING, JobState.INTERRUPTED)
+STARTED_STATES = (JobState.RUNNING, JobState.INTERRUPTED)
 
 
 class Cleanup(StrEnum):
@@ -88,9 +92,13 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Sums over a job's batches: how many files and chunks there are and how far they got."""
+    """Sums over a job's batches: how many files and chunks there are and how far they got.
+
+    A file is embedded before it is indexed and stays counted as such.
+    """
 
     files: int = 0
+    files_embedded: int = 0
     files_indexed: int = 0
     chunks: int = 0
     embedded: int = 0
@@ -180,6 +188,18 @@ class Ledger:
             cleanup = Cleanup.STAGED if has_batches else Cleanup.NOTHING
             _end(connection, job_id, state, cleanup, counts or {}, error)
 
+    def interrupt_job(self, job_id: int, *, error: str, code: str) -> None:
+        """Stop a running job where it is, for `resume_job` to go on."""
+        values = {"state": JobState.INTERRUPTED, "error": error, "counts": json.dumps({"code": code})}
+        with self._engine.begin() as connection:
+            connection.execute(update(db.jobs).where(db.jobs.c.id == job_id).values(**values))
+
+    def resume_job(self, job_id: int) -> None:
+        """Let an interrupted job run again; any other stays as it is."""
+        interrupted = (db.jobs.c.id == job_id) & (db.jobs.c.state == JobState.INTERRUPTED)
+        with self._engine.begin() as connection:
+            connection.execute(update(db.jobs).where(interrupted).values(state=JobState.RUNNING, error="", counts="{}"))
+
     def commit_job(self, job: Job, catalog: Catalog, manifest: Manifest, digest: str, counts: dict[str, Any]) -> None:
         """Make the job's revision the live one of its repository, in one transaction."""
         with self._engine.begin() as connection:
@@ -201,7 +221,7 @@ class Ledger:
 
     def fences(self) -> Fences:
         """Return what searches must not see now."""
-        running = (db.jobs.c.state == JobState.RUNNING) & db.jobs.c.first.is_(False)
+        running = db.jobs.c.state.in_(STARTED_STATES) & db.jobs.c.first.is_(False)
         query = select(db.jobs.c.id, db.jobs.c.cleanup).where(running | (db.jobs.c.cleanup != Cleanup.NOTHING))
         with self._engine.connect() as connection:
             rows = connection.execute(query).all()
@@ -287,10 +307,18 @@ class Ledger:
         query = select(b.state, func.sum(b.file_count), func.sum(b.chunks), func.sum(b.embedded), func.sum(b.cached))
         with self._engine.connect() as connection:
             rows = connection.execute(query.where(b.job == job_id).group_by(b.state)).all()
-        indexed = sum(row[1] for row in rows if row[0] == BatchState.INDEXED)
-        dead = sum(row[1] for row in rows if row[0] == BatchState.DEAD)
+        in_state = {row[0]: row[1] for row in rows}
+        indexed = in_state.get(BatchState.INDEXED, 0)
         files, chunks, embedded, cached = (sum(row[i] for row in rows) for i in range(1, 5))
-        return Progress(files, indexed, chunks, embedded, cached, dead)
+        return Progress(
+            files=files,
+            files_embedded=indexed + in_state.get(BatchState.EMBEDDED, 0),
+            files_indexed=indexed,
+            chunks=chunks,
+            embedded=embedded,
+            cached=cached,
+            dead=in_state.get(BatchState.DEAD, 0),
+        )
 
     def _advance(self, batch_id: int, state: BatchState, **values: object) -> None:
         with self._engine.begin() as connection:

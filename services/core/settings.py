@@ -1,5 +1,6 @@
 """Every setting of the embedded mode, read once from the environment."""
 
+import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -58,6 +59,15 @@ class Settings:
                 values[field.name] = _parse(name, env[name], type(field.default))
         settings = cls(**values)
         return settings._checked()
+
+    def to_json(self) -> str:
+        """Return the settings as one line, for a process of one's own to read with `from_json`."""
+        return json.dumps({field.name: str(getattr(self, field.name)) for field in fields(self)})
+
+    @classmethod
+    def from_json(cls, text: str) -> "Settings":
+        """Read what `to_json` wrote."""
+        return cls.from_env({f"QUARRY_{name.upper()}": value for name, value in json.loads(text).items()})
 
     @property
     def worker_count(self) -> int:

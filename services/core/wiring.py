@@ -1,10 +1,14 @@
 """The one module that knows concrete adapters: it turns settings into ports."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from services.core.errors import NotFound
 from services.core.ports import BlobStore, Embedder, EmbeddingCache
 from services.core.settings import Settings
+
+if TYPE_CHECKING:
+    from services.core.adapters.vectors import EdgeVectors
 
 
 def open_blobs(directory: Path) -> BlobStore:
@@ -37,3 +41,14 @@ def open_embedder(settings: Settings, *, threads: int = 1) -> Embedder:
     if not settings.static_model.is_dir():
         raise NotFound(f"no static model at {str(settings.static_model)!r}; set QUARRY_MODEL to its folder")
     return StaticEmbedder(settings.static_model)
+
+
+def open_vectors(settings: Settings, directory: Path, dim: int) -> "EdgeVectors":
+    """Return the vector store of the embedded mode.
+
+    Raises:
+        CorruptData: the directory is damaged.
+    """
+    from services.core.adapters.vectors import EdgeVectors
+
+    return EdgeVectors(directory, dim, shard_points=settings.shard_points, exact_points=settings.exact_points)

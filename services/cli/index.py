@@ -1,0 +1,134 @@
+"""`quarry index`: as the owner of the data directory, or through it."""
+
+import json
+import sys
+import threading
+import time
+from argparse import Namespace
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+from services.cli.render import print_figures, progress_bar
+from services.core.errors import ERRORS, QuarryError
+from services.core.ledger import JobState
+from services.core.settings import Settings
+from services.embedded.access import reach
+from services.embedded.client import OwnerClient
+from services.embedded.owner import Owner
+
+_POLL_S = 0.1
+# An index that takes longer opens the owner's socket, so that searches are answered meanwhile.
+_SOCKET_AFTER_S = 0.5
+
+_ENDED = (JobState.DONE, JobState.FAILED, JobState.INTERRUPTED)
+
+
+class _Jobs(Protocol):
+    def submit(self, location: str, name: str | None, ref: str | None) -> int: ...
+
+    def look(self, job_id: int) -> dict[str, Any]: ...
+
+
+class _LocalJobs:
+    def __init__(self, owner: Owner, submit: Callable[..., int]) -> None:
+        self._owner = owner
+        self.submit = submit
+
+    def look(self, job_id: int) -> dict[str, Any]:
+        """Return the job as the API shows it."""
+        from services.api.jobs import job_document
+
+        return job_document(self._owner.ledger.job(job_id), self._owner.ledger.progress(job_id))
+
+
+class _RemoteJobs:
+    def __init__(self, client: OwnerClient) -> None:
+        self._client = client
+
+    def submit(self, location: str, name: str | None, ref: str | None) -> int:
+        """Ask the owner for a job."""
+        body = {"source": location, "name": name, "ref": ref}
+        answer = self._client.post("/v1/repos", {key: value for key, value in body.items() if value is not None})
+        job_id: int = answer["job"]["id"]
+        return job_id
+
+    def look(self, job_id: int) -> dict[str, Any]:
+        """Return the job as the API shows it."""
+        return self._client.get(f"/v1/jobs/{job_id}")
+
+
+def index(arguments: Namespace, settings: Settings) -> int:
+    """Index a repository and print the figures of the run."""
+    location = arguments.source
+    if Path(location).exists():
+        location = str(Path(location).resolve())
+    counts = _index(settings, location, arguments.name, arguments.ref)
+    if arguments.json:
+        print(json.dumps(counts))
+    else:
+        print_figures(counts)
+    return 0
+
+
+def _index(settings: Settings, location: str, name: str | None, ref: str | None) -> dict[str, Any]:
+    while True:
+        try:
+            with _jobs(settings) as jobs:
+                return _follow(jobs, jobs.submit(location, name, ref))
+        except ConnectionError:
+            # The owner has ended; what it had queued for us is in the ledger, whoever comes next goes on.
+            time.sleep(_POLL_S)
+
+
+def _follow(jobs: _Jobs, job_id: int) -> dict[str, Any]:
+    with progress_bar(visible=sys.stderr.isatty()) as advance:
+        while (job := jobs.look(job_id))["state"] not in _ENDED:
+            advance(job["progress"])
+            time.sleep(_POLL_S)
+    if job["state"] != JobState.DONE:
+        code = job["counts"].get("code", "")
+        raise ERRORS.get(code, QuarryError)(job["error"] or f"job {job_id} was {job['state']}")
+    counts: dict[str, Any] = job["counts"]
+    return counts
+
+
+@contextmanager
+def _jobs(settings: Settings) -> Iterator[_Jobs]:
+    access = reach(settings, "index")
+    if isinstance(access, OwnerClient):
+        yield _RemoteJobs(access)
+        return
+    from services.embedded.jobs import JobRunner
+
+    runner = JobRunner(access)
+    try:
+        with _socket(access, runner):
+            runner.start(resume=False)
+            yield _LocalJobs(access, runner.submit)
+            runner.finish()
+    finally:
+        runner.stop()
+        access.close()
+
+
+@contextmanager
+def _socket(owner: Owner, runner: Any) -> Iterator[None]:
+    servers: list[Any] = []
+
+    def start() -> None:
+        from services.embedded.serving import open_socket
+
+        servers.append(open_socket(owner, runner))
+
+    timer = threading.Timer(_SOCKET_AFTER_S, start)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        timer.join()
+        for server in servers:
+            server.stop()

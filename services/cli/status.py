@@ -1,0 +1,109 @@
+"""`quarry status`, `quarry repos` and `quarry remove`."""
+
+import json
+from argparse import Namespace
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import quote
+
+from services.core.catalog import Catalog, Repo
+from services.core.database import open_database
+from services.core.ledger import OPEN_STATES, Job, Ledger
+from services.core.manifest import Manifest
+from services.core.ports import BlobStore
+from services.core.settings import Settings
+from services.core.wiring import open_blobs
+from services.embedded.access import reach
+from services.embedded.client import OwnerClient
+from services.embedded.home import Home
+from services.indexer.commit import remove as remove_repo
+
+
+def status(arguments: Namespace, settings: Settings) -> int:
+    """Show every repository with its revision, what was left out of it and why, and the jobs in hand."""
+    home = Home(settings.home)
+    repos, jobs = _read(home)
+    if arguments.name:
+        repos = [Catalog(open_database(home.database)).get(arguments.name)] if home.database.exists() else []
+    blobs = open_blobs(home.blobs) if repos else None
+    document = {
+        "home": str(home.root.resolve()),
+        "repos": [_with_skips(repo, blobs, listed=arguments.skipped) for repo in repos],
+        "jobs": [_job(job) for job in jobs],
+    }
+    if arguments.json:
+        print(json.dumps(document))
+    else:
+        _print_status(document)
+    return 0
+
+
+def repos(arguments: Namespace, settings: Settings) -> int:
+    """List the repositories."""
+    known, _ = _read(Home(settings.home))
+    if arguments.json:
+        print(json.dumps({"repos": [asdict(repo) for repo in known]}))
+        return 0
+    for repo in known:
+        print(f"{repo.name}\t{repo.revision[:16] or 'not indexed yet'}\t{repo.files} files\t{repo.source}")
+    return 0
+
+
+def remove(arguments: Namespace, settings: Settings) -> int:
+    """Remove a repository from the index."""
+    access = reach(settings, "remove")
+    if isinstance(access, OwnerClient):
+        access.delete(f"/v1/repos/{quote(arguments.name)}")
+    else:
+        try:
+            remove_repo(arguments.name, ledger=access.ledger, catalog=access.catalog, vectors=access.vectors)
+        finally:
+            access.close()
+    print(json.dumps({"removed": arguments.name}) if arguments.json else f"removed {arguments.name}")
+    return 0
+
+
+def _read(home: Home) -> tuple[list[Repo], list[Job]]:
+    if not home.database.exists():
+        return [], []
+    engine = open_database(home.database)
+    return Catalog(engine).list(), Ledger(engine).jobs(states=OPEN_STATES)
+
+
+def _with_skips(repo: Repo, blobs: BlobStore | None, *, listed: bool) -> dict[str, Any]:
+    document: dict[str, Any] = asdict(repo)
+    if blobs is None or not repo.manifest:
+        return document | {"skipped": {}}
+    manifest = Manifest.load(blobs, repo.manifest)
+    document["skipped"] = manifest.skip_counts()
+    document["cut_by_lines"] = [{"path": f.path, "reason": f.note} for f in manifest.files if f.note]
+    if listed:
+        document["skipped_files"] = [
+            {"path": s.path, "reason": s.reason.value, "explanation": s.reason.explanation, "detail": s.detail}
+            for s in manifest.skipped
+        ]
+    return document
+
+
+def _job(job: Job) -> dict[str, Any]:
+    return {"id": job.id, "repo": job.repo, "state": job.state.value, "revision": job.revision, "error": job.error}
+
+
+def _print_status(document: dict[str, Any]) -> None:
+    print(f"data directory {document['home']}")
+    for repo in document["repos"]:
+        print(f"\n{repo['name']}  ({repo['kind']} {repo['source']}{' @ ' + repo['ref'] if repo['ref'] else ''})")
+        if repo["revision"]:
+            when = datetime.fromtimestamp(repo["indexed_at"], UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+            print(f"  {repo['revision'][:16]}, {repo['files']:,} files, {repo['chunks']:,} chunks, indexed {when}")
+        else:
+            print("  not indexed yet")
+        for reason, count in repo["skipped"].items():
+            print(f"  skipped {count:>8,}  {reason}")
+        for file in repo.get("cut_by_lines", ()):
+            print(f"  cut by lines ({file['reason']})  {file['path']!r}")
+        for file in repo.get("skipped_files", ()):
+            print(f"  {file['reason']:<12} {file['path']!r}  {file['detail'] or file['explanation']}")
+    for job in document["jobs"]:
+        print(f"\njob {job['id']} on {job['repo']}: {job['state']} {job['error']}")
