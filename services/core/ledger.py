@@ -277,11 +277,14 @@ class Ledger:
                 )
 
     def failed(self, batch_id: int, error: str, max_attempts: int, suspects: dict[str, str] | None = None) -> Batch:
-        """Count a failed attempt and keep its error; too many make the batch dead. Returns the batch."""
+        """Count a failed attempt and keep its error; too many make the batch dead. Returns the batch.
+
+        An attempt that found a suspect is not counted: the next one gets further.
+        """
         with self._engine.begin() as connection:
             row = connection.execute(select(*_BATCH_COLUMNS).where(db.batches.c.id == batch_id)).one()
             batch = _batch(row)
-            attempts = batch.attempts + 1
+            attempts = batch.attempts + (0 if suspects else 1)
             values: dict[str, Any] = {"attempts": attempts, "error": error}
             if attempts >= max_attempts:
                 values["state"] = BatchState.DEAD

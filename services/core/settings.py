@@ -1,6 +1,7 @@
 """Every setting of the embedded mode, read once from the environment."""
 
 import json
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -85,6 +86,9 @@ class Settings:
         for name in ("cache_size_mb", "max_file_bytes", "batch_bytes", "max_attempts", "shard_points"):
             if getattr(self, name) < 1:
                 raise InvalidRequest(f"QUARRY_{name.upper()}={getattr(self, name)} must be at least 1")
+        for name in ("parse_timeout_s", "scan_timeout_s"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise InvalidRequest(f"QUARRY_{name.upper()}={getattr(self, name)} must be a number of seconds above 0")
         if self.workers < 0:
             raise InvalidRequest(f"QUARRY_WORKERS={self.workers} must be 0 (one per core) or more")
         return self

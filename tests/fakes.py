@@ -1,0 +1,44 @@
+"""In-memory stand-ins for the ports: real behaviour, nothing recorded, nothing mocked."""
+
+from services.core.digest import digest
+from services.core.errors import CorruptData, NotFound
+from services.core.model import Chunk, ChunkedFile, FileKind, FileRef
+
+
+class MemoryBlobs:
+    """A BlobStore in a dictionary."""
+
+    def __init__(self):
+        self.stored = {}
+
+    def put(self, data):
+        key = digest(data)
+        self.stored[key] = bytes(data)
+        return key
+
+    def get(self, digest, start=0, length=None):
+        if digest not in self.stored:
+            raise NotFound(f"no blob {digest!r}")
+        data = self.stored[digest]
+        end = len(data) if length is None else start + length
+        if end > len(data):
+            raise CorruptData(f"blob {digest!r} is shorter than {end} bytes")
+        return data[start:end]
+
+    def delete(self, digest):
+        self.stored.pop(digest, None)
+
+    def digests(self):
+        return list(self.stored)
+
+
+def chunked_file(path="a.py", texts=("one\n", "two\n"), fingerprint="git:1", defines=()):
+    """A ChunkedFile whose chunks are `texts`, a line each."""
+    text = "".join(texts).encode()
+    chunks, at, line = [], 0, 1
+    for piece in texts:
+        size, lines = len(piece.encode()), piece.count("\n")
+        chunks.append(Chunk(at, at + size, line, line + max(lines - 1, 0), "", tuple(defines)))
+        at, line = at + size, line + lines
+    ref = FileRef(path, path, fingerprint, len(text))
+    return ChunkedFile(ref, digest(text), "python", FileKind.CODE, text, tuple(chunks))
