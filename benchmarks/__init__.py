@@ -1,0 +1,1 @@
+"""Measurements of Quarry, with their stored results."""

@@ -1,0 +1,1 @@
+"""Speed and memory of whole processes: what a person with a stopwatch and a system monitor would see."""

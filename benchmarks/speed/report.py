@@ -1,0 +1,87 @@
+"""The table of figures in the README, rendered from the newest stored results."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.speed.records import Record
+
+START = "<!-- bench:start -->"
+END = "<!-- bench:end -->"
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line of the table: which figure, and what it must be and is meant to be."""
+
+    scenario: str
+    figure: str
+    text: str
+    unit: str
+    must: float
+    aim: float
+    more_is_better: bool = False
+
+
+LINES = (
+    Line("stdlib", "cpu_over_floor", "standard library, cold: CPU time over reading and parsing alone", "×", 6, 4),
+    Line("stdlib", "speed_over_semble", "standard library, cold: speed over semble 0.7", "×", 3, 6, True),
+    Line("synthetic", "wall_s", "50,000 generated files, cold, two cores", "s", 60, 25),
+    Line("synthetic", "unchanged_s", "50,000 generated files, nothing changed", "s", 3, 3),
+    Line("linux", "core_s_per_50k_files", "Linux source, cold: core-seconds per 50,000 files", "s", 480, 240),
+    Line("linux", "peak_pss_mb", "Linux source, cold: peak memory of all processes", "MB", 4000, 1500),
+    Line("linux", "unchanged_s", "Linux source, nothing changed", "s", 3, 3),
+    Line("search-stdlib", "p95_ms", "warm search, standard library, 95th percentile", "ms", 100, 20),
+    Line("search-synthetic", "p95_ms", "warm search, 50,000 generated files, 95th percentile", "ms", 100, 20),
+    Line("search-linux", "p95_ms", "warm search, Linux source, 95th percentile", "ms", 100, 20),
+)
+
+
+def render(records: dict[str, Record]) -> str:
+    """Return the table and what it was measured on, in Markdown; lines without a result are left out."""
+    lines = [line for line in LINES if line.scenario in records]
+    if not lines:
+        return "No results are stored yet: `make bench`."
+    rows = ["| measured | must | aim | result |", "| --- | ---: | ---: | ---: |"]
+    rows += [_row(line, records[line.scenario].figures) for line in lines]
+    used = {line.scenario: records[line.scenario] for line in lines}
+    return "\n".join([*rows, "", *_provenance(used)])
+
+
+def fill(document: Path, text: str) -> None:
+    """Put `text` between the marks of a document.
+
+    Raises:
+        ValueError: the document lacks the marks.
+    """
+    old = document.read_text()
+    before, start, rest = old.partition(START)
+    _, end, after = rest.partition(END)
+    if not (start and end):
+        raise ValueError(f"{document.name} has no {START} … {END}")
+    document.write_text(f"{before}{START}\n{text}\n{END}{after}")
+
+
+def _row(line: Line, figures: dict[str, float]) -> str:
+    value = figures[line.figure]
+    ok = value >= line.must if line.more_is_better else value <= line.must
+    mark = "" if ok else " (missed)"
+    sign = "≥" if line.more_is_better else "≤"
+    limits = f"{sign} {_number(line.must)} {line.unit} | {sign} {_number(line.aim)} {line.unit}"
+    return f"| {line.text} | {limits} | {_number(value)} {line.unit}{mark} |"
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 or value == int(value) else f"{value:.3g}"
+
+
+def _provenance(records: dict[str, Record]) -> list[str]:
+    groups: dict[str, list[str]] = {}
+    for name, record in records.items():
+        machine, source = record.machine, record.source
+        dirty = " with changes" if source["dirty"] else ""
+        text = (
+            f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_gb']} GB, Linux {machine['kernel']}, "
+            f"Python {machine['python']}; commit {source['commit'][:10]}{dirty}, {record.taken_at[:10]}"
+        )
+        groups.setdefault(text, []).append(name)
+    return [f"- {', '.join(names)}: {text}" for text, names in groups.items()]
