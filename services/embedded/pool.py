@@ -11,7 +11,7 @@ import selectors
 import subprocess
 import sys
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +24,7 @@ from services.embedded.mark import Mark
 
 _ORDERS_PER_WORKER = 2
 _TICK_S = 0.2
+_COMMAND = (sys.executable, "-m", "services.embedded.worker")
 _REPOSITORY_ROOT = str(Path(__file__).resolve().parents[2])
 
 
@@ -54,9 +55,10 @@ class Outcome:
 class WorkerPool:
     """Up to `settings.worker_count` workers, started when there is work for them."""
 
-    def __init__(self, settings: Settings, run: Path) -> None:
+    def __init__(self, settings: Settings, run: Path, command: Sequence[str] = _COMMAND) -> None:
         self._settings = settings
         self._run = run
+        self._command = command
         self._workers: list[_Worker] = []
         self._stopping = False
 
@@ -72,14 +74,19 @@ class WorkerPool:
         Raises:
             Unavailable: `stop` was called.
         """
-        while waiting or any(worker.orders for worker in self._workers):
-            if self._stopping:
-                raise Unavailable("stopped; the job goes on when it is started again")
-            self._hand_out(waiting)
-            for worker in self._ready():
-                yield from self._collect(worker, waiting)
-            for worker in self._overdue():
-                yield self._bury(worker, waiting, ParseNote.TIMED_OUT)
+        try:
+            while waiting or any(worker.orders for worker in self._workers):
+                if self._stopping:
+                    raise Unavailable("stopped; the job goes on when it is started again")
+                self._hand_out(waiting)
+                for worker in self._ready():
+                    yield from self._collect(worker, waiting)
+                for worker in self._overdue():
+                    yield self._bury(worker, waiting, ParseNote.TIMED_OUT)
+        finally:
+            # Left early: nobody may get the answers of this run in the next.
+            for worker in [worker for worker in self._workers if worker.orders]:
+                self._dismiss(worker)
 
     def close(self) -> None:
         """End every worker at once; what they were doing is done again when it is needed."""
@@ -93,7 +100,7 @@ class WorkerPool:
                 if waiting and len(worker.orders) < depth:
                     worker.send(waiting.popleft())
             while depth == 1 and waiting and len(self._workers) < self._settings.worker_count:
-                self._workers.append(_Worker(self._settings, self._free_mark()))
+                self._workers.append(_Worker(self._command, self._settings, self._free_mark()))
                 self._workers[-1].send(waiting.popleft())
 
     def _free_mark(self) -> Path:
@@ -138,7 +145,7 @@ class WorkerPool:
 class _Worker:
     """One process, its unanswered orders in the order they were sent, and its mark."""
 
-    def __init__(self, settings: Settings, mark_path: Path) -> None:
+    def __init__(self, command: Sequence[str], settings: Settings, mark_path: Path) -> None:
         self.orders: deque[Order] = deque()
         self.mark_path = mark_path
         self.mark = Mark(mark_path)
@@ -146,7 +153,7 @@ class _Worker:
         # One thread each: the cores are shared out by processes.
         env = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONPATH": _python_path()}
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "services.embedded.worker"],
+            command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env=env,
@@ -156,6 +163,11 @@ class _Worker:
         self.output = self._process.stdout.fileno()
         self._buffer = b""
         self._write({"settings": settings.to_json(), "mark": str(mark_path)})
+
+    @property
+    def pid(self) -> int:
+        """The process's id."""
+        return self._process.pid
 
     def send(self, order: Order) -> None:
         """Give the worker an order; a worker that is gone answers by its end of file."""
