@@ -26,9 +26,8 @@ def cache(arguments: Namespace, settings: Settings) -> int:
     if arguments.json:
         print(json.dumps(stats))
     else:
-        print(
-            f"{stats['entries']:,} embeddings in {stats['size_bytes'] / 1e6:,.1f} of {stats['limit_bytes'] / 1e6:,.0f} MB"
-        )
+        size_mb, limit_mb = stats["size_bytes"] / 1e6, stats["limit_bytes"] / 1e6
+        print(f"{stats['entries']:,} embeddings in {size_mb:,.1f} of {limit_mb:,.0f} MB")
         print(f"{stats['hits']:,} hits, {stats['misses']:,} misses, hit rate {stats['hit_rate']:.1%}")
     return 0
 
