@@ -34,11 +34,11 @@ class CorpusMissing(Exception):
 
 
 def stdlib(bench: Path) -> Corpus:
-    """Return a copy of the running Python's standard library, without what was installed into it."""
+    """Return a copy of the running Python's standard library: its sources, nothing compiled or installed into it."""
     target = bench / "corpora" / "stdlib"
     if not _complete(target):
         source = sysconfig.get_path("stdlib")
-        left_out = shutil.ignore_patterns("site-packages", "dist-packages", "__pycache__")
+        left_out = shutil.ignore_patterns("site-packages", "dist-packages", "__pycache__", "lib-dynload", "config-*")
         shutil.copytree(source, target, ignore=left_out, symlinks=True)
         _mark(target)
     return Corpus("stdlib", f"standard library of Python {sysconfig.get_python_version()}", target)

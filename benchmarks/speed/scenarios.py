@@ -11,6 +11,7 @@ from benchmarks.speed import corpora, latency, quarry, queries, semble
 from benchmarks.speed.corpora import Corpus
 from benchmarks.speed.measure import Usage, measure
 from benchmarks.speed.records import Record, median
+from services.chunker.grammars import GRAMMARS
 
 _CORES_SYNTHETIC = 2
 _SEED = 1
@@ -176,13 +177,8 @@ def _figures(ours: dict[str, float], runs: list[Run], home: Path) -> dict[str, A
 
 
 def _write_floor_list(corpus: Corpus, home: Path) -> Path:
-    from services.chunker.languages import grammar_of
-
-    listed = []
-    for path, language in quarry.indexed_files(home):
-        grammar = grammar_of(language)
-        if grammar:
-            listed.append((str(corpus.path / path), grammar))
+    files = quarry.indexed_files(home)
+    listed = [(str(corpus.path / path), language) for path, language in files if language in GRAMMARS]
     target = home.with_name(home.name + "-floor.json")
     target.write_text(json.dumps(listed))
     return target
