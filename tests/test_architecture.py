@@ -88,7 +88,8 @@ def test_imports_keep_to_the_layers():
 def test_every_setting_is_documented_with_its_default(field):
     rows = [line for line in (ROOT / "docs" / "operations.md").read_text().splitlines() if line.startswith("|")]
     row = next((row for row in rows if f"`QUARRY_{field.name.upper()}`" in row), "")
-    shown = {True: "on", False: "off", "": "(empty)"}.get(field.default, str(field.default))
+    default = field.default
+    shown = ("on" if default else "off") if isinstance(default, bool) else str(default) or "(empty)"
 
     assert row, f"QUARRY_{field.name.upper()} is not in docs/operations.md"
     assert f"| `{shown}` |" in row
