@@ -118,12 +118,13 @@ def offsets(lengths: np.ndarray) -> np.ndarray:
 class Vocabulary(dict[bytes, int]):
     """Words seen so far, numbered from 0, each expanded once; safe for threads.
 
-    `parts` numbers the distinct parts. It only grows; `vocabulary()` begins a new one when it is full.
+    `parts` are the distinct parts, also numbered. It only grows; `vocabulary()` begins a new one when it is full.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self.parts: dict[str, int] = {}
+        self.parts: list[str] = []
+        self._part_numbers: dict[str, int] = {}
         self._lock = threading.Lock()
         self._term_ends, self._terms = array("q", [0]), array("I")
         self._part_ends, self._word_parts = array("q", [0]), array("i")
@@ -134,12 +135,18 @@ class Vocabulary(dict[bytes, int]):
             if word in self:
                 return self[word]
             self._terms.extend(map(term_index, terms))
-            self._word_parts.extend([self.parts.setdefault(p, len(self.parts)) for p in parts])
+            self._word_parts.extend(map(self._part_number, parts))
             self._term_ends.append(len(self._terms))
             self._part_ends.append(len(self._word_parts))
             number = len(self)
             self[word] = number
             return number
+
+    def _part_number(self, part: str) -> int:
+        number = self._part_numbers.setdefault(part, len(self.parts))
+        if number == len(self.parts):
+            self.parts.append(part)
+        return number
 
     def word_terms(self) -> Ragged:
         """Return each word's terms as `term_index` numbers, uint32."""
