@@ -117,7 +117,7 @@ class Pack:
     def __init__(self, data: bytes, name: str = "") -> None:
         self._data = data
         self._name = name
-        index = self._index()
+        index = read_index(data, name)
         self.files = [PackedFile(**row) for row in index["files"]]
         self.chunks = [
             PackedChunk(TextSpan(*row[:4]), row[4], row[5], row[6], row[7], row[8], tuple(row[9]))
@@ -132,18 +132,22 @@ class Pack:
             frame = self._data[span.offset : span.offset + span.length]
             yield _unpack(decompressor, frame, span, self._name)
 
-    def _index(self) -> dict[str, Any]:
-        data = self._data
-        if len(data) < 2 * len(_MAGIC) + 4 or not data.startswith(_MAGIC) or not data.endswith(_MAGIC):
-            raise CorruptData(f"pack {self._name!r} is not whole ({len(data)} bytes); run 'quarry doctor'")
-        end = len(data) - len(_MAGIC) - 4
-        length = int.from_bytes(data[end : end + 4], "little")
-        try:
-            raw = zstandard.ZstdDecompressor().decompress(data[end - length : end], max_output_size=_MAX_INDEX_BYTES)
-            index: dict[str, Any] = json.loads(raw)
-        except (zstandard.ZstdError, ValueError) as error:
-            raise CorruptData(f"the index of pack {self._name!r} can't be read: {error}") from error
-        return index
+def read_index(data: bytes, name: str = "") -> dict[str, Any]:
+    """Return the index of a pack: ``files`` and ``chunks`` as `write_pack` lays them out.
+
+    Raises:
+        CorruptData: the bytes are not a whole pack.
+    """
+    if len(data) < 2 * len(_MAGIC) + 4 or not data.startswith(_MAGIC) or not data.endswith(_MAGIC):
+        raise CorruptData(f"pack {name!r} is not whole ({len(data)} bytes); run 'quarry doctor'")
+    end = len(data) - len(_MAGIC) - 4
+    length = int.from_bytes(data[end : end + 4], "little")
+    try:
+        raw = zstandard.ZstdDecompressor().decompress(data[end - length : end], max_output_size=_MAX_INDEX_BYTES)
+        index: dict[str, Any] = json.loads(raw)
+    except (zstandard.ZstdError, ValueError) as error:
+        raise CorruptData(f"the index of pack {name!r} can't be read: {error}") from error
+    return index
 
 
 def read_text(blobs: BlobStore, pack: str, span: TextSpan) -> bytes:

@@ -1,0 +1,103 @@
+"""Candidates: what the vector store offers for a query, and what ranking makes of it."""
+
+import heapq
+from collections.abc import Sequence
+from uuid import UUID
+
+import numpy as np
+
+from services.api.fusion import fuse, scale
+from services.api.query import Query, last_name, understand
+from services.api.ranking import Candidate, Ranked, rank
+from services.api.request import Mode, SearchRequest
+from services.api.scope import Scope
+from services.api.symbols import rank_symbols
+from services.core.payload import StoredChunk, from_payload
+from services.core.ports import Embedder, VectorReader
+from services.core.sparse import sparse_query, symbol_query
+from services.core.texts import Texts
+
+# Deep enough that what ranking can lift is there, shallow enough to rank within 3 ms.
+_CANDIDATES = 150
+# Where part of the filter is checked only afterwards, enough must be left.
+_CANDIDATES_SELECTIVE = 1_000
+_SYMBOL_CANDIDATES = 300
+# Weights of the dense and the sparse list. An identifier is found by its letters, a question by either.
+_WEIGHTS_WORDS = (1.0, 1.0)
+_WEIGHTS_SYMBOL = (0.6, 1.4)
+# Chunks that define a name of the query must at least be candidates.
+_WEIGHT_DEFINITIONS = 1.0
+_DEFINITION_CANDIDATES = 40
+_MAX_NAMES = 3
+
+_Ranking = Sequence[tuple[UUID, float]]
+_Sparse = tuple[np.ndarray, np.ndarray]
+
+
+class Retriever:
+    """Ranks chunks for the modes that ask the vector store."""
+
+    def __init__(self, embedder: Embedder, vectors: VectorReader) -> None:
+        self._embedder = embedder
+        self._vectors = vectors
+
+    def ranked(self, request: SearchRequest, scope: Scope) -> list[Ranked]:
+        """Return chunks in scope, best first."""
+        if not scope.repos or scope.where.paths == ():
+            return []
+        if request.mode is Mode.SYMBOL:
+            return self._symbols(request.query, scope)
+        query = understand(request.query)
+        if request.mode is Mode.HYBRID:
+            return rank(query, self._fused(query, scope), repos_in_scope=len(scope.repos))
+        return self._plain(query, scope, request.mode)
+
+    def _fused(self, query: Query, scope: Scope) -> list[Candidate]:
+        dense_weight, sparse_weight = _WEIGHTS_SYMBOL if query.symbol else _WEIGHTS_WORDS
+        found = self._vectors.query(
+            self._dense(query.text), _some(sparse_query(query.text)), scope.where, _depth(scope)
+        )
+        lists: list[tuple[float, _Ranking]] = [(dense_weight, found.dense), (sparse_weight, found.sparse)]
+        for name in query.names[:_MAX_NAMES]:
+            lists.append((_WEIGHT_DEFINITIONS, self._sparse(symbol_query(name), scope, _DEFINITION_CANDIDATES)))
+        fused = scale(fuse(lists))
+        best = heapq.nsmallest(_depth(scope), fused.items(), key=lambda item: (-item[1], item[0]))
+        chunks = self._chunks([point for point, _ in best], scope)
+        return [Candidate(chunks[point], score) for point, score in best if point in chunks]
+
+    def _plain(self, query: Query, scope: Scope, mode: Mode) -> list[Ranked]:
+        """Rank by one list alone, its scores as they are."""
+        if mode is Mode.SEMANTIC:
+            ranking: _Ranking = self._vectors.query(self._dense(query.text), None, scope.where, _depth(scope)).dense
+        else:
+            ranking = self._sparse(sparse_query(query.text), scope, _depth(scope))
+        chunks = self._chunks([point for point, _ in ranking], scope)
+        hits = [Ranked(chunks[point], score) for point, score in ranking if point in chunks]
+        return sorted(hits, key=lambda hit: (-hit.score, hit.chunk.repo, hit.chunk.path, hit.chunk.ordinal))
+
+    def _symbols(self, text: str, scope: Scope) -> list[Ranked]:
+        defining = self._sparse(symbol_query(last_name(text)), scope, _SYMBOL_CANDIDATES)
+        mentioning = self._sparse(sparse_query(text), scope, _SYMBOL_CANDIDATES)
+        points = dict.fromkeys(point for point, _ in (*defining, *mentioning))
+        return [Ranked(hit.chunk, hit.score) for hit in rank_symbols(text, self._chunks(list(points), scope).values())]
+
+    def _dense(self, text: str) -> np.ndarray:
+        vector: np.ndarray = self._embedder.embed(Texts([text]))[0]
+        return vector
+
+    def _sparse(self, vector: _Sparse, scope: Scope, limit: int) -> _Ranking:
+        known = _some(vector)
+        return self._vectors.query(None, known, scope.where, limit).sparse if known else ()
+
+    def _chunks(self, points: list[UUID], scope: Scope) -> dict[UUID, StoredChunk]:
+        stored = ((point, from_payload(payload)) for point, payload in self._vectors.payloads(points).items())
+        return {point: chunk for point, chunk in stored if scope.admits(chunk)}
+
+
+def _depth(scope: Scope) -> int:
+    return _CANDIDATES_SELECTIVE if scope.selective else _CANDIDATES
+
+
+def _some(vector: _Sparse) -> _Sparse | None:
+    """Return a sparse vector, None for one without terms (a query of punctuation)."""
+    return vector if len(vector[0]) else None

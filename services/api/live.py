@@ -1,0 +1,172 @@
+"""What is live at one moment: revisions, fences, and the files of each repository."""
+
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass
+from functools import cached_property
+
+from services.core.catalog import Catalog, Repo
+from services.core.errors import NotFound
+from services.core.ledger import OPEN_STATES, STARTED_STATES, Fences, Job, Ledger
+from services.core.manifest import Manifest, ManifestFile
+from services.core.ports import BlobStore
+
+# A file of a manifest takes about 300 bytes here: 100 MB at most.
+_MAX_CACHED_FILES = 300_000
+# A commit between two looks is rare, ten in a row don't happen.
+_MAX_LOOKS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class LiveFile:
+    """An indexed file: chunks ``first`` to ``first + count - 1`` of `pack`."""
+
+    path: str
+    language: str
+    kind: str
+    size: int
+    pack: str
+    first: int
+    count: int
+
+
+@dataclass(frozen=True)
+class LiveFiles:
+    """The files of one revision, by path."""
+
+    files: tuple[LiveFile, ...]
+
+    @cached_property
+    def by_path(self) -> dict[str, LiveFile]:
+        """The files under their paths."""
+        return {file.path: file for file in self.files}
+
+
+@dataclass(frozen=True, slots=True)
+class LiveRepo:
+    """A repository as a search sees it.
+
+    revision: the live one, or the one whose first index is under way. indexing: its first index has
+    not ended. first_job: that job once it writes points, else None.
+    """
+
+    repo: Repo
+    revision: str
+    indexing: bool = False
+    first_job: int | None = None
+
+    @property
+    def visible(self) -> bool:
+        """Whether there is anything of it to find."""
+        return bool(self.repo.revision) or self.first_job is not None
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """Catalog and fences that belong together."""
+
+    repos: dict[str, LiveRepo]
+    fences: Fences
+
+
+class Live:
+    """Reads the catalog and ledger consistently, and manifests through a cache."""
+
+    def __init__(self, catalog: Catalog, ledger: Ledger, blobs: BlobStore) -> None:
+        self._catalog = catalog
+        self._ledger = ledger
+        self._blobs = blobs
+        self._lock = threading.Lock()
+        self._cached: OrderedDict[object, LiveFiles] = OrderedDict()
+
+    def view(self, names: tuple[str, ...] = ()) -> View:
+        """Return the repositories called `names`, or all, with the fences of the same moment.
+
+        Raises:
+            NotFound: one of `names` is not there.
+        """
+        fences = self._ledger.fences()
+        for _ in range(_MAX_LOOKS):
+            repos = self._repos(names)
+            # Every commit changes the fences, and none is undone while the caller holds the read
+            # barrier; so equal fences before and after mean no commit in between.
+            after = self._ledger.fences()
+            if after == fences:
+                break
+            fences = after
+        return View(repos, fences)
+
+    def files(self, live: LiveRepo) -> LiveFiles:
+        """Return the files of a repository; during its first index, those that are indexed so far.
+
+        Raises:
+            CorruptData: the manifest can't be read.
+        """
+        if live.repo.revision:
+            return self._load(live.repo.manifest)
+        if live.first_job is None:
+            return LiveFiles(())
+        progress = self._ledger.progress(live.first_job)
+        key = (live.first_job, progress.files_indexed)
+        if (found := self._recall(key)) is None:
+            found = _live_files(self._ledger.results(live.first_job)[0])
+            self._remember(key, found)
+        return found
+
+    def manifest(self, repo: Repo) -> Manifest | None:
+        """Return the live manifest, None before the first commit."""
+        return Manifest.load(self._blobs, repo.manifest) if repo.manifest else None
+
+    def _repos(self, names: tuple[str, ...]) -> dict[str, LiveRepo]:
+        repos = [self._catalog.get(name) for name in names] if names else self._catalog.list()
+        unborn = any(not repo.revision for repo in repos)
+        jobs = {job.repo: job for job in self._ledger.jobs(states=OPEN_STATES)} if unborn else {}
+        return {repo.name: _live_repo(repo, jobs.get(repo.name)) for repo in repos}
+
+    def _load(self, digest: str) -> LiveFiles:
+        if (found := self._recall(digest)) is None:
+            found = _live_files(Manifest.load(self._blobs, digest).files)
+            self._remember(digest, found)
+        return found
+
+    def _recall(self, key: object) -> LiveFiles | None:
+        with self._lock:
+            if key in self._cached:
+                self._cached.move_to_end(key)
+            return self._cached.get(key)
+
+    def _remember(self, key: object, files: LiveFiles) -> None:
+        with self._lock:
+            self._cached[key] = files
+            total = sum(len(cached.files) for cached in self._cached.values())
+            while total > _MAX_CACHED_FILES and len(self._cached) > 1:
+                total -= len(self._cached.popitem(last=False)[1].files)
+
+
+def find_file(files: LiveFiles, repo: str, path: str) -> LiveFile:
+    """Return a file by its path.
+
+    Raises:
+        NotFound: it is not indexed.
+    """
+    file = files.by_path.get(path)
+    if file is None:
+        raise NotFound(f"{repo!r} has no indexed file {path[:200]!r}; its page lists what was skipped and why")
+    return file
+
+
+def _live_repo(repo: Repo, job: Job | None) -> LiveRepo:
+    if repo.revision:
+        return LiveRepo(repo, repo.revision)
+    if job is None:
+        return LiveRepo(repo, "")
+    started = job.state in STARTED_STATES and job.first
+    return LiveRepo(repo, job.revision, indexing=True, first_job=job.id if started else None)
+
+
+def _live_files(files: "tuple[ManifestFile, ...] | list[ManifestFile]") -> LiveFiles:
+    packs: dict[str, str] = {}
+    live = (
+        LiveFile(f.path, f.language, f.kind, f.size, packs.setdefault(f.pack, f.pack), f.first, f.count) for f in files
+    )
+    return LiveFiles(tuple(sorted(live, key=lambda file: file.path)))

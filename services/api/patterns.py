@@ -1,0 +1,88 @@
+"""What `exact` and `regex` look for: literal bytes, or an RE2 expression; both in linear time."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import re2
+
+from services.api.words import identifiers
+from services.core.errors import InvalidRequest
+
+# RE2 falls back to a slower automaton when this is used up, it never fails for it while matching.
+_MAX_MEMORY_BYTES = 4 << 20
+# What in an expression is not a letter to be matched: escapes, classes by name, group names and flags.
+_NOT_LETTERS = re.compile(
+    r"\\[pP](?:\{[^}]*\}|.)|\\x(?:\{[^}]*\}|..)|\\.|\(\?P?<[^>]*>|\(\?[a-zA-Z-]+[:)]|\[:\^?\w+:\]"
+)
+
+
+class Pattern(Protocol):
+    """Something to look for in the text of a file."""
+
+    def spans(self, text: bytes) -> Iterator[tuple[int, int]]:
+        """Yield start and end in bytes of each match, in order, without overlap, never empty."""
+
+    def names(self, match: bytes) -> list[str]:
+        """Return the identifiers in a match: a chunk that defines one of them is a better hit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Literal:
+    """Bytes as they are; case counts."""
+
+    needle: bytes
+
+    def spans(self, text: bytes) -> Iterator[tuple[int, int]]:
+        """Yield the matches."""
+        at = text.find(self.needle)
+        while at >= 0:
+            end = at + len(self.needle)
+            yield at, end
+            at = text.find(self.needle, end)
+
+    def names(self, match: bytes) -> list[str]:
+        """Return the identifiers in the needle."""
+        return identifiers(match.decode(errors="replace"))
+
+
+@dataclass(frozen=True, slots=True)
+class Regex:
+    """An RE2 expression; `^` and `$` are ends of lines, `.` stops at them."""
+
+    regexp: Any
+
+    def spans(self, text: bytes) -> Iterator[tuple[int, int]]:
+        """Yield the matches."""
+        return (match.span() for match in self.regexp.finditer(text) if match.end() > match.start())
+
+    def names(self, match: bytes) -> list[str]:
+        """Return the identifiers in a match."""
+        return identifiers(match.decode(errors="replace"))
+
+
+def literal(text: str) -> Literal:
+    """Return the pattern for exactly `text`."""
+    return Literal(text.encode())
+
+
+def regex(expression: str) -> Regex:
+    """Return the pattern for an expression; without a capital letter in it, case does not count.
+
+    Raises:
+        InvalidRequest: RE2 refuses it, with its reason.
+    """
+    options = re2.Options()
+    options.log_errors = False
+    options.never_capture = True
+    options.max_mem = _MAX_MEMORY_BYTES
+    options.case_sensitive = any(char.isupper() for char in _NOT_LETTERS.sub("", expression))
+    try:
+        compiled = re2.compile(f"(?m){expression}", options)
+    except re2.error as error:
+        reason = error.args[0].decode(errors="replace") if isinstance(error.args[0], bytes) else str(error)
+        raise InvalidRequest(f"{expression[:100]!r} is not a valid regular expression: {reason}") from error
+    # The module keeps the last 128 expressions with their automata; a stranger's need not stay.
+    re2.purge()
+    return Regex(compiled)

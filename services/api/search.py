@@ -1,0 +1,149 @@
+"""Search: from a request to ranked hits with their texts."""
+
+import logging
+import time
+from dataclasses import replace
+from itertools import islice
+
+from services.api.barrier import ReadBarrier
+from services.api.candidates import Retriever
+from services.api.hits import Hit, SearchResult
+from services.api.live import Live, LiveRepo
+from services.api.packtext import PackTexts
+from services.api.patterns import literal, regex
+from services.api.permalink import Place, permalink
+from services.api.ranking import Ranked
+from services.api.request import Mode, SearchRequest
+from services.api.scan import Found, scan
+from services.api.scope import Scope, scope_of
+from services.core.catalog import Catalog
+from services.core.errors import CorruptData, NotFound
+from services.core.ledger import Ledger
+from services.core.pack import read_text
+from services.core.ports import BlobStore, Embedder, VectorReader
+
+log = logging.getLogger(__name__)
+
+
+class Searcher:
+    """Answers searches over everything that is live; safe for threads.
+
+    `page_url` goes before links to Quarry's own page, whose default is a path.
+    """
+
+    def __init__(
+        self,
+        *,
+        embedder: Embedder,
+        vectors: VectorReader,
+        blobs: BlobStore,
+        catalog: Catalog,
+        ledger: Ledger,
+        barrier: ReadBarrier | None = None,
+        scan_timeout_s: float = 10.0,
+        page_url: str = "",
+    ) -> None:
+        self.barrier = barrier or ReadBarrier()
+        self.live = Live(catalog, ledger, blobs)
+        self.packs = PackTexts(blobs)
+        self.vectors = vectors
+        self._retriever = Retriever(embedder, vectors)
+        self._blobs = blobs
+        self._scan_timeout_s = scan_timeout_s
+        self._page_url = page_url
+
+    def search(self, request: SearchRequest) -> SearchResult:
+        """Answer `request`.
+
+        `semantic` and `lexical` rank by one score alone; `hybrid` joins both and applies the ranking
+        rules; `symbol` finds definitions by name; `exact` finds the bytes as given; `regex` ignores
+        case unless the expression has a capital letter.
+
+        Raises:
+            NotFound: a repository it names is not there.
+            InvalidRequest: its path or expression is not valid.
+        """
+        started = time.perf_counter()
+        with self.barrier.reading():
+            scope = scope_of(request, self.live.view(request.repos), self.live)
+            scans = request.mode in (Mode.EXACT, Mode.REGEX)
+            result = self._scan(request, scope) if scans else self._rank(request, scope)
+        took_ms = (time.perf_counter() - started) * 1000
+        return replace(result, took_ms=took_ms)
+
+    def _rank(self, request: SearchRequest, scope: Scope) -> SearchResult:
+        ranked = self._retriever.ranked(request, scope)
+        damaged = 0
+        hits: list[Hit] = []
+        for each in islice(ranked, request.offset, None):
+            if len(hits) == request.limit:
+                break
+            text = self._text(each)
+            if text is None:
+                damaged += 1
+            else:
+                hits.append(self._hit(each, scope.repos[each.chunk.repo], text, explain=request.explain))
+        return SearchResult(request.query, 0.0, tuple(hits), scope.indexing, damaged=damaged)
+
+    def _scan(self, request: SearchRequest, scope: Scope) -> SearchResult:
+        pattern = literal(request.query) if request.mode is Mode.EXACT else regex(request.query)
+        best = request.offset + request.limit
+        found = scan(self.packs, pattern, scope.targets(self.live), best=best, timeout_s=self._scan_timeout_s)
+        for pack in found.damaged:
+            log.error("pack_damaged", extra={"pack": pack})
+        hits = tuple(self._found(each, scope.repos[each.repo]) for each in found.hits[request.offset :])
+        return SearchResult(
+            request.query,
+            0.0,
+            hits,
+            scope.indexing,
+            truncated=found.truncated,
+            damaged=len(found.damaged),
+            matches=found.matches,
+            files=found.files,
+        )
+
+    def _text(self, ranked: Ranked) -> str | None:
+        """Return a chunk's text, None if it is damaged: rather one hit less than a wrong one."""
+        chunk = ranked.chunk
+        try:
+            return read_text(self._blobs, chunk.pack, chunk.text).decode(errors="replace")
+        except (CorruptData, NotFound) as error:
+            log.error("text_damaged", extra={"repo": chunk.repo, "path": chunk.path, "error": str(error)})
+            return None
+
+    def _hit(self, ranked: Ranked, live: LiveRepo, text: str, *, explain: bool) -> Hit:
+        chunk = ranked.chunk
+        place = Place(chunk.repo, chunk.path, live.revision, chunk.start_line, chunk.end_line)
+        return Hit(
+            repo=chunk.repo,
+            path=chunk.path,
+            start_line=chunk.start_line,
+            end_line=chunk.end_line,
+            language=chunk.language,
+            kind=chunk.kind,
+            symbol=chunk.symbol,
+            score=ranked.score,
+            text=text,
+            revision=live.revision,
+            url=permalink(live.repo.source, place, self._page_url),
+            rules=tuple(ranked.rules.items()) if explain else (),
+        )
+
+    def _found(self, found: Found, live: LiveRepo) -> Hit:
+        file, chunk = found.file, found.place
+        place = Place(found.repo, file.path, live.revision, chunk.start_line, chunk.end_line)
+        return Hit(
+            repo=found.repo,
+            path=file.path,
+            start_line=chunk.start_line,
+            end_line=chunk.end_line,
+            language=file.language,
+            kind=file.kind,
+            symbol=chunk.symbol,
+            score=found.score,
+            text=found.text.decode(errors="replace"),
+            revision=live.revision,
+            url=permalink(live.repo.source, place, self._page_url),
+            matches=found.matches,
+        )
