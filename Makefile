@@ -71,7 +71,7 @@ check: $(DEV) ## Lint, format, types, import contracts, spelling, YAML
 		| xargs -0 --no-run-if-empty $(BIN)/yamllint --strict -d "{extends: relaxed, rules: {line-length: {max: 140}}}"
 
 # Words of the field that codespell takes for misspelt ones.
-SPELLING := nd,fo,ser,te,ot,hist
+SPELLING := caf,fo,hist,ment,nd,ot,ser,te,thirdparty,wast
 
 .PHONY: bench
 bench: $(DEV) ## Measure speed and memory, store the results, fill in the README: SCENARIO=stdlib, RUNS=3, LINUX=path

@@ -145,6 +145,14 @@ def test_the_readme_has_a_place_for_the_figures():
     assert 0 < readme.find(START) < readme.find(END)
 
 
+def test_every_promise_names_a_test_there_is():
+    named = set(re.findall(r"`(test_\w+)`", (ROOT / "docs" / "architecture.md").read_text()))
+    written = {name for path in _modules("tests") for name in re.findall(r"^def (test_\w+)", path.read_text(), re.M)}
+
+    assert named
+    assert named - written == set()
+
+
 def test_every_decision_has_context_decision_and_consequences():
     pages = sorted((ROOT / "docs" / "adr").glob("[0-9]*.md"))
 
