@@ -1,0 +1,367 @@
+"""The embedded vector store: shards of the Qdrant engine in this process.
+
+The last shard takes new points. A full one is sealed by a child process while
+it goes on answering, and then exchanged for its sealed copy, so that at most
+two shards are held in memory. An id is in one shard at most: a point that is
+written again goes to the shard that has it.
+"""
+
+import logging
+import os
+import shutil
+import threading
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import numpy as np
+import qdrant_edge as engine
+
+from services.core.adapters import edge_layout as layout
+from services.core.adapters.edge_errors import translated
+from services.core.adapters.edge_filter import admits_nothing, compile_filter, equals
+from services.core.adapters.edge_points import DENSE, TERMS, engine_points, id_keys, unfold, unit_rows
+from services.core.adapters.edge_seal import Sealing
+from services.core.adapters.edge_shard import UPSERT_POINTS, Shard
+from services.core.adapters.edge_terms import TermCounts
+from services.core.errors import QuarryError, Unavailable
+from services.core.ports import Candidates, Filter, Points
+
+log = logging.getLogger(__name__)
+
+# Rescoring four times as many candidates as asked for brings back what binary codes lose.
+_OVERSAMPLING = 4.0
+_RETRY_SEAL_S = 60.0
+# A sealed shard is sealed again when this part of it is dead or has moved to its mutable part.
+_WASTE = 0.5
+# A mutable shard does not reuse the room of deleted points.
+_REWRITTEN = 2
+
+
+class EdgeVectors:
+    """A `VectorWriter` and `VectorReader` in `directory`; threads may share it, processes may not.
+
+    Searches of up to `exact_points` points are exact; beyond, dense ones compare
+    binary codes and rescore. A shard that has `shard_points` points is sealed.
+
+    Raises:
+        Unavailable: another process has it open.
+        CorruptData: a shard is damaged.
+        InvalidRequest: it was made for another dimension.
+    """
+
+    def __init__(self, directory: Path, dim: int, *, shard_points: int, exact_points: int) -> None:
+        self._directory = directory
+        self._dim = dim
+        self._shard_points = shard_points
+        self._exact_points = exact_points
+        # Writers take `_writing` first; `_reading` is held while a search goes through the shards.
+        self._writing = threading.RLock()
+        self._reading = threading.Lock()
+        self._shards: list[Shard] = []
+        self._sealed_points: dict[str, int] = {}
+        self._hidden: list[engine.Filter] = []
+        self._terms, self._fresh_terms = TermCounts(), TermCounts()
+        self._sealing: Sealing | None = None
+        self._retry_at = 0.0
+        with translated(directory):
+            directory.mkdir(parents=True, exist_ok=True)
+            self._lock = layout.lock_directory(directory)
+        try:
+            self._open()
+        except BaseException:
+            self.close()
+            raise
+
+    def upsert(self, points: Points) -> None:
+        """Insert or replace points; searchable at once, durable after `flush`.
+
+        Raises:
+            InvalidRequest: a dense vector is not finite, has no length or another dimension.
+        """
+        dense = unit_rows(points.dense, self._dim)
+        for start in range(0, len(points.ids), UPSERT_POINTS):
+            with self._writing:
+                self._upsert(points, dense, range(start, min(start + UPSERT_POINTS, len(points.ids))))
+
+    def retire(self, ids: Sequence[UUID], generation: int) -> None:
+        """Mark points as replaced by `generation`; ids that are not here are passed over."""
+        with self._writing:
+            for shard, rows in self._homes(ids):
+                shard.retire([ids[row] for row in rows], generation)
+
+    def purge(self, *, retired_by: int | None = None, generation: int | None = None, repo: str | None = None) -> None:
+        """Delete the points retired by a generation, written by one, or of a repository.
+
+        They leave the searches all at once, before the first is deleted.
+        """
+        wanted: list[tuple[str, str | int | None]] = [("retired", retired_by), ("gen", generation), ("repo", repo)]
+        with self._writing:
+            for key, value in wanted:
+                if value is not None:
+                    self._purge(key, value)
+
+    def flush(self) -> None:
+        """Return once everything written before is on disk."""
+        with self._writing:
+            for shard in self._shards:
+                if shard.flush() and shard is self._shards[-1]:
+                    shard.save_terms(self._fresh_terms)
+
+    def query(
+        self, dense: np.ndarray | None, sparse: tuple[np.ndarray, np.ndarray] | None, where: Filter, limit: int
+    ) -> Candidates:
+        """Return the `limit` best points by each vector given, ties by id."""
+        if limit < 1 or admits_nothing(where):
+            return Candidates()
+        with self._reading:
+            wanted = self._queries(dense, sparse)
+            found: dict[str, dict[UUID, float]] = {name: {} for name in wanted}
+            for shard in self._shards if wanted else ():
+                filtered = self._filter(shard, where)
+                requests = [_request(query, params, filtered, limit) for query, params in wanted.values()]
+                for name, hits in zip(wanted, shard.search(requests), strict=True):
+                    found[name].update((_uuid(hit.id), hit.score) for hit in hits)
+        return Candidates(_best(found.get(DENSE, {}), limit), _best(found.get(TERMS, {}), limit))
+
+    def payloads(self, ids: Sequence[UUID]) -> dict[UUID, dict[str, Any]]:
+        """Return the payload of each point that is still there."""
+        with self._reading:
+            found: dict[UUID, dict[str, Any]] = {}
+            for shard, rows in self._homes(ids):
+                found |= shard.payloads([ids[row] for row in rows])
+        return {point: unfold(payload) for point, payload in found.items()}
+
+    def count(self, where: Filter) -> int:
+        """Return how many points the filter admits."""
+        if admits_nothing(where):
+            return 0
+        with self._reading:
+            return sum(shard.count(self._filter(shard, where)) for shard in self._shards)
+
+    def maintain(self) -> None:
+        """Begin to seal a shard that needs it, or take over a sealed one; call it now and then while writing."""
+        with self._writing:
+            if self._sealing is not None and self._sealing.poll():
+                self._finish_sealing()
+            if self._sealing is None and time.monotonic() >= self._retry_at:
+                self._begin_sealing()
+
+    def settle(self) -> None:
+        """Return once every shard that needs it is sealed, or could not be."""
+        with self._writing:
+            self._retry_at = 0.0
+            self.maintain()
+            while self._sealing is not None:
+                self._sealing.wait()
+                self.maintain()
+
+    def close(self) -> None:
+        """Close the store; sealing in progress is given up, and what was not flushed may be lost."""
+        with self._writing, self._reading:
+            if self._sealing is not None:
+                self._sealing.abandon()
+                shutil.rmtree(self._sealing.target, ignore_errors=True)
+                self._sealing = None
+            for shard in self._shards:
+                shard.close()
+            self._shards = []
+            if self._lock >= 0:
+                os.close(self._lock)
+                self._lock = -1
+
+    def _open(self) -> None:
+        listing = layout.read_listing(self._directory, self._dim)
+        layout.remove_unlisted(self._directory, listing)
+        self._sealed_points = {row.name: row.sealed_points for row in listing.shards}
+        for row in listing.shards:
+            self._shards.append(Shard.load(self._directory / row.name))
+        for shard in self._shards[:-1]:
+            shard.settle_keys()
+            self._terms.merge(shard.read_terms())
+        if self._shards:
+            self._fresh_terms = self._shards[-1].read_terms()
+            self._terms.merge(self._fresh_terms)
+        else:
+            self._add_shard()
+
+    def _upsert(self, points: Points, dense: np.ndarray, rows: range) -> None:
+        if not self._shards:
+            raise Unavailable(f"vector store {str(self._directory)!r} is closed")
+        for shard, at in self._homes(points.ids[rows.start : rows.stop]):
+            here = [rows.start + i for i in at]
+            generations = {points.payloads[row]["gen"] for row in here}
+            shard.upsert(engine_points(points, dense, here), generations)
+            if shard is self._shards[-1]:
+                self._count_terms(points, here)
+        if self._is_full(self._shards[-1]):
+            self._rotate()
+
+    def _count_terms(self, points: Points, rows: list[int]) -> None:
+        bounds = points.sparse.indptr
+        terms = np.concatenate([points.sparse.indices[bounds[row] : bounds[row + 1]] for row in rows])
+        for counts in (self._terms, self._fresh_terms):
+            counts.add(terms, len(rows))
+
+    def _homes(self, ids: Sequence[UUID]) -> list[tuple[Shard, list[int]]]:
+        # The shard of each id as row numbers; an id that no older shard has belongs to the last.
+        if not self._shards or not ids:
+            return []
+        keys, left, homes = id_keys(ids), np.ones(len(ids), bool), []
+        for shard in self._shards[:-1]:
+            here = shard.holds(keys) & left
+            if here.any():
+                homes.append((shard, np.flatnonzero(here).tolist()))
+                left &= ~here
+        return [*homes, (self._shards[-1], np.flatnonzero(left).tolist())] if left.any() else homes
+
+    def _is_full(self, shard: Shard) -> bool:
+        rewritten = self._fresh_terms.documents >= _REWRITTEN * self._shard_points
+        return shard.points >= self._shard_points or rewritten
+
+    def _rotate(self) -> None:
+        # Two mutable shards are the bound on memory: the next one starts when the one before is sealed.
+        if self._sealing is not None:
+            self._sealing.wait()
+            self._finish_sealing()
+        full = self._shards[-1]
+        self.flush()
+        full.settle_keys()
+        self._add_shard()
+        self._fresh_terms = TermCounts()
+        self._begin_sealing()
+
+    def _add_shard(self) -> None:
+        name = layout.new_name(self._listing(self._shards))
+        with translated(self._directory):
+            shard = Shard.create(self._directory / name, self._dim)
+            layout.sync_tree(shard.directory)
+        self._exchange([*self._shards, shard], {**self._sealed_points, name: 0})
+
+    def _exchange(self, shards: list[Shard], sealed_points: dict[str, int]) -> None:
+        # The list on disk first: whatever it does not name is removed by the next process.
+        with translated(self._directory):
+            layout.write_listing(self._directory, self._listing(shards, sealed_points))
+        with self._reading:
+            self._shards = shards
+            self._sealed_points = {shard.name: sealed_points.get(shard.name, 0) for shard in shards}
+
+    def _listing(self, shards: list[Shard], sealed_points: dict[str, int] | None = None) -> layout.Listing:
+        points = self._sealed_points if sealed_points is None else sealed_points
+        return layout.Listing(self._dim, tuple(layout.Listed(s.name, points.get(s.name, 0)) for s in shards))
+
+    def _purge(self, key: str, value: str | int) -> None:
+        hidden = equals(key, value)
+        with self._reading:
+            self._hidden.append(hidden)
+        try:
+            for shard in self._shards:
+                shard.delete(key, value)
+        finally:
+            with self._reading:
+                self._hidden.remove(hidden)
+        self._drop_empty()
+
+    def _drop_empty(self) -> None:
+        busy = self._sealing.shard if self._sealing else None
+        empty = [shard for shard in self._shards[:-1] if not shard.points and shard is not busy]
+        if empty:
+            self._exchange([shard for shard in self._shards if shard not in empty], self._sealed_points)
+            for shard in empty:
+                self._terms.merge(shard.read_terms(), -1)
+                self._discard(shard)
+
+    def _begin_sealing(self) -> None:
+        shard = next((shard for shard in self._shards[:-1] if self._needs_sealing(shard)), None)
+        if shard is None:
+            return
+        target = self._directory / layout.new_name(self._listing(self._shards))
+        try:
+            shard.flush()
+            self._sealing = Sealing(shard, target, self._dim)
+            shard.journal = []
+        except QuarryError as error:
+            self._give_up(target, str(error))
+
+    def _needs_sealing(self, shard: Shard) -> bool:
+        sealed = self._sealed_points.get(shard.name, 0)
+        return not sealed or shard.mutable_points(sealed) > _WASTE * sealed
+
+    def _finish_sealing(self) -> None:
+        sealing, self._sealing = self._sealing, None
+        if sealing is None:
+            return
+        journal, sealing.shard.journal = sealing.shard.journal or [], None
+        failure = sealing.failure()
+        try:
+            if not failure:
+                self._take_over(sealing.shard, Shard.load(sealing.target), journal)
+                return
+        except QuarryError as error:
+            failure = str(error)
+        self._give_up(sealing.target, failure)
+
+    def _take_over(self, old: Shard, new: Shard, journal: Iterable[tuple[str, Any]]) -> None:
+        points = new.points
+        try:
+            new.settle_keys()
+            new.replay(journal)
+            new.flush()
+            shards = [new if shard is old else shard for shard in self._shards]
+            self._exchange(shards, {**self._sealed_points, new.name: max(points, 1)})
+        except BaseException:
+            new.close()
+            raise
+        self._terms.merge(old.read_terms(), -1)
+        self._terms.merge(new.read_terms())
+        self._discard(old)
+        log.info("shard_sealed", extra={"shard": new.name, "points": new.points})
+
+    def _give_up(self, target: Path, reason: str) -> None:
+        self._retry_at = time.monotonic() + _RETRY_SEAL_S
+        shutil.rmtree(target, ignore_errors=True)
+        log.warning("sealing_failed", extra={"shard": target.name, "reason": reason})
+
+    def _discard(self, shard: Shard) -> None:
+        shard.close()
+        shutil.rmtree(shard.directory, ignore_errors=True)
+
+    def _filter(self, shard: Shard, where: Filter) -> engine.Filter | None:
+        return compile_filter(where, shard.generations, shard.retired, self._hidden)
+
+    def _queries(
+        self, dense: np.ndarray | None, sparse: tuple[np.ndarray, np.ndarray] | None
+    ) -> dict[str, tuple[engine.Query, engine.SearchParams]]:
+        wanted = {}
+        if dense is not None:
+            vector = unit_rows(dense.reshape(1, -1), self._dim)[0].tolist()
+            exact = sum(shard.points for shard in self._shards) <= self._exact_points
+            wanted[DENSE] = (engine.Query.Nearest(vector, using=DENSE), _dense_params(exact=exact))
+        if sparse is not None and len(sparse[0]):
+            weights = sparse[1] * self._terms.idf(sparse[0])
+            vector = engine.SparseVector(sparse[0].tolist(), weights.tolist())
+            wanted[TERMS] = (engine.Query.Nearest(vector, using=TERMS), engine.SearchParams())
+        return wanted
+
+
+def _dense_params(*, exact: bool) -> engine.SearchParams:
+    if exact:
+        return engine.SearchParams(exact=True, quantization=engine.QuantizationSearchParams(ignore=True))
+    quantised = engine.QuantizationSearchParams(rescore=True, oversampling=_OVERSAMPLING)
+    return engine.SearchParams(quantization=quantised)
+
+
+def _request(
+    query: engine.Query, params: engine.SearchParams, where: engine.Filter | None, limit: int
+) -> engine.QueryRequest:
+    return engine.QueryRequest(query=query, filter=where, params=params, limit=limit, with_payload=False)
+
+
+def _best(found: dict[UUID, float], limit: int) -> list[tuple[UUID, float]]:
+    return sorted(found.items(), key=lambda hit: (-hit[1], hit[0].int))[:limit]
+
+
+def _uuid(point: Any) -> UUID:
+    return point if isinstance(point, UUID) else UUID(str(point))
