@@ -85,7 +85,7 @@ bench-search: $(DEV) ## Measure only the latency of warm searches
 
 .PHONY: model
 model: $(DEV) ## Make the shipped embedding model again from its recipe
-	@$(BIN)/python -m models.recipe
+	@$(BIN)/python -m models.distill
 
 .PHONY: lock
 lock: $(BIN)/uv ## Resolve the dependencies anew and write the locks

@@ -23,7 +23,7 @@ _START_LIMIT_S = 60.0
 _ANSWER_LIMIT_S = 30.0
 _HIT_FIELDS = {"repo", "path", "start_line", "end_line", "language", "symbol", "score", "text", "revision", "url"}
 # A filter may leave a query without a hit; without any filter a corpus answers its own words.
-_LEAST_SHARE_WITH_HITS = 0.9
+LEAST_SHARE_WITH_HITS = 0.9
 
 
 @contextmanager
@@ -50,11 +50,13 @@ def serving(home: Path) -> Iterator[tuple[int, int]]:
             process.wait()
 
 
-def ask_all(port: int, queries: list[Query], mode: str = "hybrid") -> dict[str, Any]:
+def ask_all(
+    port: int, queries: list[Query], mode: str = "hybrid", least_share: float = LEAST_SHARE_WITH_HITS
+) -> dict[str, Any]:
     """Send every query, check every answer, and return the latencies' percentiles in milliseconds.
 
     Raises:
-        MeasurementError: an answer is not what the API promises, or too many are empty.
+        MeasurementError: an answer is not what the API promises, or less than `least_share` of them have hits.
     """
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=_ANSWER_LIMIT_S)
     latencies_ms, with_hits = [], 0
@@ -69,7 +71,7 @@ def ask_all(port: int, queries: list[Query], mode: str = "hybrid") -> dict[str, 
             with_hits += _check(query, response.status, body)
     finally:
         connection.close()
-    if with_hits < _LEAST_SHARE_WITH_HITS * len(queries):
+    if with_hits < least_share * len(queries):
         raise MeasurementError(f"only {with_hits} of {len(queries)} queries found anything in mode {mode!r}")
     percentiles = {f"p{p}_ms": round(percentile(latencies_ms, p), 2) for p in (50, 95, 99)}
     return {"queries": len(queries), "with_hits": with_hits, **percentiles, "max_ms": round(max(latencies_ms), 2)}

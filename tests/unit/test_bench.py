@@ -1,17 +1,23 @@
 """The benchmarks' own parts: accounting of a process tree, figures, records, the rendered table."""
 
+import json
 import sys
+import threading
+from collections.abc import Iterator
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks.speed.floor import parse_all
+from benchmarks.speed.latency import ask_all
 from benchmarks.speed.machine import describe_machine
 from benchmarks.speed.measure import MeasurementError, measure
-from benchmarks.speed.queries import draw
+from benchmarks.speed.queries import Query, draw
 from benchmarks.speed.records import Record, median, newest, percentile, store
 from benchmarks.speed.report import END, LINES, START, fill, render
 from loadtest.corpus import write
@@ -172,3 +178,50 @@ def test_the_floor_reads_and_parses_every_file(tmp_path: Path):
     (tmp_path / "b.go").write_text("package b\n")
 
     assert parse_all([(str(tmp_path / "a.py"), "python"), (str(tmp_path / "b.go"), "go")]) == 16
+
+
+class _Answers(BaseHTTPRequestHandler):
+    """Answers as the API does, but "nothing" finds nothing, "odd" lacks a field, and "broken" fails."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self):
+        query = parse_qs(urlsplit(self.path).query)["q"][0]
+        hit = dict.fromkeys(
+            ["repo", "path", "start_line", "end_line", "language", "symbol", "score", "text", "revision", "url"][
+                : 9 if query == "odd" else 10
+            ]
+        )
+        body = json.dumps({"query": query, "took_ms": 1, "hits": [] if query == "nothing" else [hit]}).encode()
+        self.send_response(500 if query == "broken" else 200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_arguments):
+        pass
+
+
+@pytest.fixture
+def answering() -> Iterator[int]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Answers) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield server.server_port
+        server.shutdown()
+        thread.join()
+
+
+@pytest.mark.enable_socket
+def test_latencies_of_good_answers_are_summed_up(answering):
+    figures = ask_all(answering, [Query(f"words {number}", "phrase") for number in range(20)])
+
+    assert figures["queries"] == figures["with_hits"] == 20
+    assert 0 < figures["p50_ms"] <= figures["p95_ms"] <= figures["p99_ms"] <= figures["max_ms"]
+
+
+@pytest.mark.enable_socket
+@pytest.mark.parametrize(("text", "message"), [("nothing", "only 0 of 5"), ("odd", "url"), ("broken", "500")])
+def test_a_fast_wrong_answer_is_no_measurement(answering, text, message):
+    with pytest.raises(MeasurementError, match=message):
+        ask_all(answering, [Query(text, "phrase")] * 5)
