@@ -90,9 +90,15 @@ def _tensors(data: bytes) -> dict[str, np.ndarray]:
 
 
 class StaticEmbedder:
-    """A static model with what it has learnt about this process's words; safe for threads."""
+    """A static model, or the one in a folder, with what it knows of this process's words; safe for threads.
 
-    def __init__(self, model: StaticModel) -> None:
+    Raises:
+        NotFound: the folder or one of its files is missing.
+        CorruptData: the files are not those the model was published with.
+    """
+
+    def __init__(self, source: StaticModel | Path) -> None:
+        model = load_model(source) if isinstance(source, Path) else source
         self._pieces = model.pieces
         self._table = model.table
         self._lock = threading.Lock()
