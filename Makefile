@@ -3,7 +3,7 @@
 # The environment is .venv at the root, made with the interpreter's own venv and pip from locks
 # with hashes: a fresh machine needs Python 3.11 or newer, git and make, and nothing else.
 
-SHELL := /bin/bash
+SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
