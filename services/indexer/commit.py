@@ -1,0 +1,210 @@
+"""The commit: one ordered update makes a revision live and removes what it replaced.
+
+A search names the generations it must not see, as the ledger says when it
+begins. So the order is: mark the replaced points (nobody looks at the mark
+yet), flip the revision in the ledger (from here searches pass over the marked
+points and see the new ones), let the searches that began before it end, and
+only then delete. Every step may be repeated, and a process may die between any two.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from typing import Any
+from uuid import UUID
+
+from services.core.catalog import Catalog, Repo
+from services.core.errors import CorruptData, InvalidRequest, NotFound
+from services.core.ledger import OPEN_STATES, STARTED_STATES, BatchState, Cleanup, Job, JobState, Ledger
+from services.core.manifest import Manifest, ManifestFile
+from services.core.pack import Pack
+from services.core.ports import BlobStore, VectorWriter
+from services.core.vector_blob import VectorBlob
+from services.indexer.points import to_points
+from services.indexer.stage import live_manifest
+
+# How many ids are handed over at once; the store cuts them further.
+_RETIRED_AT_ONCE = 10_000
+
+
+def commit(
+    job_id: int,
+    *,
+    ledger: Ledger,
+    catalog: Catalog,
+    blobs: BlobStore,
+    vectors: VectorWriter,
+    barrier: Callable[[], object] = lambda: None,
+    figures: Callable[[Manifest], dict[str, Any]] | None = None,
+) -> dict[str, Any]:
+    """Make the job's revision live and return its counts; a job that is live already is only cleaned up.
+
+    `barrier` returns once the searches begun before the call have ended. `figures` makes the counts
+    that are kept with the job from the new manifest.
+
+    Raises:
+        InvalidRequest: the job is over, or not all of its batches are indexed.
+    """
+    job = ledger.job(job_id)
+    if job.state is not JobState.DONE:
+        manifest = _new_manifest(job, ledger=ledger, blobs=blobs)
+        old = live_manifest(job, catalog=catalog, blobs=blobs)
+        for ids in _slices(replaced_points(old, manifest)):
+            vectors.retire(ids, job.id)
+        vectors.flush()
+        digest = manifest.store(blobs)
+        counts = figures(manifest) if figures else _counts(manifest, job, ledger)
+        ledger.commit_job(job, catalog, manifest, digest, counts)
+        job = ledger.job(job_id)
+    clean_up(job, ledger=ledger, vectors=vectors, barrier=barrier)
+    return job.counts
+
+
+def clean_up(job: Job, *, ledger: Ledger, vectors: VectorWriter, barrier: Callable[[], object] = lambda: None) -> None:
+    """Delete the points that a job has left: those it replaced, or its own if it never went live."""
+    if job.cleanup is Cleanup.NOTHING:
+        return
+    barrier()
+    if job.cleanup is Cleanup.RETIRED:
+        vectors.purge(retired_by=job.id)
+    else:
+        vectors.purge(generation=job.id)
+    vectors.flush()
+    ledger.cleaned(job.id)
+
+
+def remove(name: str, *, ledger: Ledger, catalog: Catalog, vectors: VectorWriter) -> None:
+    """Take a repository out of the searches and the catalog; repeat it if it was cut short.
+
+    Its open jobs fail. What one that is running now may still write is hidden by the ledger
+    until its `clean_up`. The blobs stay until they are collected.
+
+    Raises:
+        NotFound: there is no such repository.
+    """
+    catalog.get(name)
+    pending = ledger.jobs(name, cleanups=(Cleanup.RETIRED, Cleanup.STAGED))
+    for job in ledger.jobs(name, OPEN_STATES):
+        ledger.finish_job(job.id, JobState.FAILED, error=f"repository {name!r} was removed")
+    # Without a live manifest nothing counts on the points any more, wherever this is cut short;
+    # the catalog's row goes last, so that the command can be repeated.
+    catalog.forget_revision(name)
+    vectors.purge(repo=name)
+    vectors.flush()
+    for job in pending:
+        ledger.cleaned(job.id)
+    catalog.remove(name)
+
+
+def rebuild(name: str, *, ledger: Ledger, catalog: Catalog, blobs: BlobStore, vectors: VectorWriter) -> int:
+    """Write the points of a live revision again, without the embedder, and return how many there are.
+
+    Points that are there already are replaced by their equals.
+
+    Raises:
+        NotFound: there is no such repository, it was never indexed, or a blob is gone.
+        CorruptData: the manifest, a pack or its vectors can't be read.
+    """
+    repo = catalog.get(name)
+    if not repo.manifest:
+        raise NotFound(f"repository {name!r} has no revision to rebuild; index it first")
+    manifest = Manifest.load(blobs, repo.manifest)
+    generation = _live_generation(repo, ledger)
+    by_pack: dict[tuple[str, str], list[ManifestFile]] = defaultdict(list)
+    for file in manifest.files:
+        by_pack[file.pack, file.vectors].append(file)
+    for (pack_id, vectors_id), files in by_pack.items():
+        pack = Pack(blobs.get(pack_id), pack_id)
+        stored = VectorBlob.unpack(blobs.get(vectors_id), vectors_id)
+        others = _other_paths(pack, pack_id, files)
+        points = to_points(pack, stored, repo=name, pack_id=pack_id, generation=generation, leave_out=others)
+        vectors.upsert(points)
+    vectors.flush()
+    return manifest.chunks
+
+
+def replaced_points(old: Manifest | None, new: Manifest) -> Iterable[UUID]:
+    """Yield the ids of the points of `old` that are not in `new`."""
+    if old is None:
+        return
+    kept = {(file.path, file.blob) for file in new.files}
+    for file in old.files:
+        if (file.path, file.blob) not in kept:
+            yield from file.point_ids(old.repo)
+
+
+def garbage(blobs: BlobStore, *, catalog: Catalog, ledger: Ledger) -> set[str]:
+    """Return the digests of the blobs that no live manifest and no open job refers to.
+
+    To be deleted only while no stage runs: a blob is stored before the ledger knows of it. A search
+    under way may still read an old pack, so wait for those too.
+    """
+    return set(blobs.digests()).difference(_referenced(blobs, catalog, ledger))
+
+
+def _referenced(blobs: BlobStore, catalog: Catalog, ledger: Ledger) -> Iterable[str]:
+    manifests = [repo.manifest for repo in catalog.list() if repo.manifest]
+    for job in ledger.jobs(states=OPEN_STATES):
+        manifests += [job.plan] if job.plan else []
+        for batch in ledger.batches(job.id):
+            yield from (batch.pack, batch.vectors)
+    for digest in manifests:
+        yield digest
+        for file in Manifest.load(blobs, digest).files:
+            yield from (file.pack, file.vectors)
+
+
+def _new_manifest(job: Job, *, ledger: Ledger, blobs: BlobStore) -> Manifest:
+    if job.state not in STARTED_STATES:
+        raise InvalidRequest(f"job {job.id} is {job.state.value}; only a running job can be committed")
+    waiting = [batch.id for batch in ledger.batches(job.id) if batch.state is not BatchState.INDEXED]
+    if waiting:
+        raise InvalidRequest(f"{len(waiting)} batches of job {job.id} are not indexed yet, the first is {waiting[0]}")
+    plan = Manifest.load(blobs, job.plan)
+    files, skipped = ledger.results(job.id)
+    by_path = {file.path: file for file in (*plan.files, *files)}
+    left_out = {skip.path: skip for skip in (*plan.skipped, *skipped)}
+    return Manifest(
+        repo=job.repo,
+        revision=job.revision,
+        schema=job.schema,
+        files=tuple(by_path[path] for path in sorted(by_path)),
+        skipped=tuple(left_out[path] for path in sorted(left_out)),
+    )
+
+
+def _live_generation(repo: Repo, ledger: Ledger) -> int:
+    # Never one whose own points are still to be purged. 0 belongs to no job, so that nothing purges it.
+    of_job = (repo.revision, repo.schema)
+    done = ledger.jobs(repo.name, (JobState.DONE,), (Cleanup.NOTHING, Cleanup.RETIRED))
+    return max((job.id for job in done if (job.revision, job.schema) == of_job), default=0)
+
+
+def _other_paths(pack: Pack, pack_id: str, files: list[ManifestFile]) -> set[str]:
+    held = {(file.path, file.blob, file.count) for file in pack.files}
+    wanted = {(file.path, file.blob, file.count) for file in files}
+    if missing := wanted - held:
+        raise CorruptData(f"pack {pack_id} does not hold {min(missing)[0]!r} as its manifest says; index it again")
+    return {path for path, _blob, _count in held - wanted}
+
+
+def _counts(manifest: Manifest, job: Job, ledger: Ledger) -> dict[str, Any]:
+    progress = ledger.progress(job.id)
+    return {
+        "files": len(manifest.files),
+        "changed": progress.files,
+        "chunks": manifest.chunks,
+        "embedded": progress.embedded,
+        "cached": progress.cached,
+        "skipped": manifest.skip_counts(),
+    }
+
+
+def _slices(ids: Iterable[UUID]) -> Iterable[list[UUID]]:
+    part: list[UUID] = []
+    for point in ids:
+        part.append(point)
+        if len(part) == _RETIRED_AT_ONCE:
+            yield part
+            part = []
+    if part:
+        yield part
