@@ -1,0 +1,65 @@
+"""Cutting text by its lines, where no grammar says better."""
+
+# Retrieval was best with chunks of about this size: 750 characters beat 1,500 in a published comparison.
+GOAL_BYTES = 750
+# A construct up to this size stays whole: 90 % of functions are shorter.
+MAX_BYTES = 1200
+# Shorter chunks (a brace, an import) say nothing on their own.
+MIN_BYTES = 100
+
+# Bytes of length that a line's start is worth. Two columns of indentation, one level of JSON, are worth more than
+# the difference between half the goal and the goal.
+_PER_COLUMN = 150
+_MAX_COLUMNS = 16
+_TAB_COLUMNS = 4
+_NOT_BLANK_BEFORE = 150
+_CLOSES = 600
+_CLOSING = (b"}", b"]", b")", b"</", b"end")
+# Tried in order inside a line that is too long.
+_BREAKS = (b"\r", b" ", b";", b",", b">", b"}")
+_BREAK_WINDOW_BYTES = 200
+
+
+def cut_lines(text: bytes, start: int, limit: int) -> int:
+    """Return where the chunk that begins at `start` ends, at most `limit`.
+
+    A line start if there is one in reach, else inside the line, never inside a code point.
+    """
+    rest = limit - start
+    if rest <= MAX_BYTES:
+        return limit
+    # Equal parts: what is left before the limit shall not be a crumb.
+    goal = min(GOAL_BYTES, rest // 2)
+    best = _best_line(text, start, goal)
+    return best if best > 0 else _inside_line(text, start + MAX_BYTES)
+
+
+def _best_line(text: bytes, start: int, goal: int) -> int:
+    best, best_cost, after_blank = -1, 1 << 60, False
+    position = start
+    lines = text[start : start + MAX_BYTES].split(b"\n")
+    # The last one begins inside the window and ends outside it: it counts as a start only.
+    for line in lines:
+        length = position - start
+        if length >= MIN_BYTES and (cost := abs(length - goal) + _line_cost(line, after_blank)) < best_cost:
+            best, best_cost = position, cost
+        after_blank = not line.strip()
+        position += len(line) + 1
+    return best
+
+
+def _line_cost(line: bytes, after_blank: bool) -> int:
+    stripped = line.lstrip()
+    columns = (len(line) - len(stripped)) * (_TAB_COLUMNS if line.startswith(b"\t") else 1)
+    closes = _CLOSES if stripped.startswith(_CLOSING) else 0
+    return min(columns, _MAX_COLUMNS) * _PER_COLUMN + closes + (0 if after_blank else _NOT_BLANK_BEFORE)
+
+
+def _inside_line(text: bytes, end: int) -> int:
+    for mark in _BREAKS:
+        found = text.rfind(mark, end - _BREAK_WINDOW_BYTES, end - 1)
+        if found >= 0:
+            return found + 1
+    while text[end] & 0xC0 == 0x80:
+        end -= 1
+    return end
