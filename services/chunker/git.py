@@ -11,7 +11,7 @@ from types import TracebackType
 
 from services.chunker import ignore, names
 from services.chunker.classify import skip_by_name
-from services.chunker.git_command import command, environment, last_line, run
+from services.chunker.git_command import command, environment, reason_of, run
 from services.chunker.objects import ObjectReader
 from services.core.errors import CorruptData, InvalidRequest, NotFound
 from services.core.model import FileRef, Skipped, SkipReason
@@ -60,7 +60,7 @@ def resolve(repo_dir: Path, ref: str = "") -> str:
 def _unresolved(repo_dir: Path, directory: Path, ref: str) -> Exception:
     check = run(command(directory, "rev-parse", "--git-dir"))
     if check.returncode:
-        return InvalidRequest(f"{str(repo_dir)!r} is not a git repository: {last_line(check.stderr)}")
+        return InvalidRequest(f"{str(repo_dir)!r} is not a git repository: {reason_of(check.stderr)}")
     named = run(command(directory, "rev-parse", "--verify", "--quiet", ref or "HEAD"))
     if named.returncode == 0:
         return _unreadable(repo_dir, directory, ref or "HEAD", named.stdout.decode().strip())
@@ -83,7 +83,7 @@ def _unreadable(repo_dir: Path, directory: Path, ref: str, oid: str) -> Exceptio
             f"{ref!r} of repository {str(repo_dir)!r} is a {kind.stdout.decode().strip()}, not a commit"
         )
     return CorruptData(
-        f"{ref!r} of repository {str(repo_dir)!r} is {oid}, which can't be read: {last_line(kind.stderr)}; "
+        f"{ref!r} of repository {str(repo_dir)!r} is {oid}, which can't be read: {reason_of(kind.stderr)}; "
         "run 'git fsck' there"
     )
 
@@ -112,7 +112,7 @@ class GitSource:
         listed = run(command(self._git_dir, "ls-tree", "-r", "-l", "-z", "--full-tree", self._revision))
         if listed.returncode:
             raise CorruptData(
-                f"commit {self._revision} of {str(self._repo_dir)!r} can't be listed: {last_line(listed.stderr)}; "
+                f"commit {self._revision} of {str(self._repo_dir)!r} can't be listed: {reason_of(listed.stderr)}; "
                 "run 'git fsck' there (a partial or shallow clone may lack it: fetch it whole)"
             )
         entries = list(_entries(listed.stdout))
@@ -173,11 +173,14 @@ class GitSource:
             if path.endswith(ignore.TREE_FILE) and path[path.rfind("/") + 1 :] == ignore.TREE_FILE and mode != _SYMLINK
         ]
         contents = self._objects.read([oid for _, oid in found], self._max_file_bytes)
-        return {
+        texts = {
             folder: content.decode("utf-8", "replace")
             for (folder, _), content in zip(found, contents, strict=True)
             if isinstance(content, bytes)
         }
+        # Whoever lists seldom reads.
+        self._objects.close()
+        return texts
 
 
 _Entry = tuple[bytes, str, bytes, str]

@@ -38,6 +38,9 @@ _CONFIG = (
     "safe.directory=*",
     "safe.bareRepository=explicit",
     "submodule.recurse=false",
+    # Windows of 1 GiB, git's default, do not fit in the address space a worker has.
+    "core.packedGitWindowSize=32m",
+    "core.packedGitLimit=512m",
 )
 
 
@@ -89,7 +92,11 @@ def _end(child: "subprocess.Popen[bytes]") -> None:
         child.communicate()
 
 
-def last_line(stderr: bytes) -> str:
-    """Return git's own reason for a failure: its last line, without "fatal: "."""
-    lines = stderr.decode("utf-8", "replace").strip().splitlines()
-    return lines[-1].removeprefix("fatal: ").removeprefix("error: ") if lines else "no reason given"
+def reason_of(stderr: bytes) -> str:
+    """Return git's own reason for a failure, on one line."""
+    lines = stderr.decode("utf-8", "replace").strip().splitlines() or ["no reason given"]
+    fatal = next((i for i, line in enumerate(lines) if line.startswith("fatal: ")), len(lines) - 1)
+    if fatal and "Could not read from remote" in lines[fatal]:
+        # ssh has said why; git's own lines only guess.
+        fatal -= 1
+    return lines[fatal].removeprefix("fatal: ").removeprefix("error: ")

@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from typing import IO, NamedTuple
 
-from services.chunker.git_command import last_line
+from services.chunker.git_command import reason_of
 from services.core.errors import CorruptData, Unavailable
 from services.core.model import SkipReason
 
@@ -172,4 +172,4 @@ class ObjectReader:
         self._errors.seek(0)
         lines = self._errors.read()[-4096:]
         self.close()
-        return last_line(lines)
+        return reason_of(lines)

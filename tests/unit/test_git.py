@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import subprocess
 
 import pytest
 
@@ -10,62 +9,13 @@ from services.chunker import git
 from services.chunker.git_command import command, environment, run
 from services.chunker.objects import ObjectReader
 from services.core.errors import CorruptData, InvalidRequest, NotFound, Unavailable
-from services.core.model import Skipped, SkipReason
-
-IDENTITY = {
-    "GIT_AUTHOR_NAME": "a",
-    "GIT_AUTHOR_EMAIL": "a@example.com",
-    "GIT_COMMITTER_NAME": "a",
-    "GIT_COMMITTER_EMAIL": "a@example.com",
-    "GIT_AUTHOR_DATE": "2024-01-01T00:00:00Z",
-    "GIT_COMMITTER_DATE": "2024-01-01T00:00:00Z",
-    "GIT_ALLOW_PROTOCOL": "file",
-}
-
-
-def call(repo, *arguments, text=None):
-    argv = ["git", "-C", str(repo), *arguments]
-    done = subprocess.run(argv, check=True, capture_output=True, input=text, env=environment(IDENTITY))
-    return done.stdout.decode("utf-8", "surrogateescape").strip()
-
-
-def commit(repo, files=None, *init):
-    """Make the work tree hold `files` as well, and commit."""
-    if not (repo / ".git").exists():
-        repo.mkdir(exist_ok=True)
-        call(repo, "init", "-q", "-b", "main", *init)
-    for path, content in (files or {}).items():
-        target = os.path.join(os.fsencode(repo), os.fsencode(path))
-        os.makedirs(os.path.dirname(target), exist_ok=True)
-        with open(target, "wb") as file:
-            file.write(content)
-    call(repo, "add", "-A", "-f")
-    call(repo, "commit", "-q", "--allow-empty", "-m", "x")
-    return call(repo, "rev-parse", "HEAD")
-
-
-def tree_commit(repo, *entries):
-    """Commit a tree of entries that no checkout would make, as ls-tree prints them."""
-    listing = b"".join(entry + b"\0" for entry in entries)
-    tree = call(repo, "mktree", "-z", "--missing", text=listing)
-    return call(repo, "commit-tree", "-m", "x", tree)
-
-
-def blob(repo, content):
-    return call(repo, "hash-object", "-w", "--stdin", text=content).encode()
+from services.core.model import SkipReason
+from tests.repositories import blob, call, commit, contents, tree_commit
 
 
 @pytest.fixture
 def repo(tmp_path):
     return tmp_path / "repo"
-
-
-def contents(repo, revision, **limits):
-    with git.GitSource(repo, revision, **limits) as source:
-        refs, skipped = source.files()
-        found = zip(refs, source.read(refs), strict=True)
-        left_out = {entry.path: entry.reason for entry in skipped}
-        return {ref.path: got.reason if isinstance(got, Skipped) else got for ref, got in found}, left_out
 
 
 def test_a_commit_is_read_from_its_objects_whatever_the_work_tree_holds(repo):
