@@ -49,7 +49,7 @@ def expand(word: str) -> tuple[list[str], list[str]]:
     parts: list[str] = []
     bare = "".join(c for c in unicodedata.normalize("NFKD", word) if not unicodedata.combining(c))
     for piece in _UNICODE_WORD.findall(unicodedata.normalize("NFC", bare)):
-        found, of = _expand_ascii(piece) if piece.isascii() else _expand_unicode(piece.lower())
+        found, of = _expand_ascii(piece) if piece.isascii() else _expand_unicode(piece.casefold())
         terms += found
         parts += of
     return terms, parts

@@ -6,6 +6,7 @@ what it knew. Every row carries a checksum, so that a flipped bit is a miss and 
 
 import json
 import logging
+import math
 import os
 import sqlite3
 import threading
@@ -28,11 +29,12 @@ _VERSION = 1
 # `keys` is small, so that a miss, and the search for what was used least recently, touch little of
 # the file. Rows lie in `slots` in the order they came; what is evicted leaves its slot to others.
 _SCHEMA = f"""
-CREATE TABLE keys (key INTEGER PRIMARY KEY, slot INTEGER NOT NULL, used INTEGER NOT NULL);
+CREATE TABLE keys
+    (key INTEGER PRIMARY KEY, slot INTEGER NOT NULL, used INTEGER NOT NULL, bytes INTEGER NOT NULL);
 CREATE TABLE slots (slot INTEGER PRIMARY KEY, crc INTEGER NOT NULL, row BLOB NOT NULL);
 CREATE TABLE free (slot INTEGER PRIMARY KEY);
 CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
-INSERT INTO counters VALUES ('hits', 0), ('misses', 0);
+INSERT INTO counters VALUES ('hits', 0), ('misses', 0), ('bytes', 0);
 PRAGMA user_version = {_VERSION};
 """
 _SELECT = (
@@ -40,14 +42,17 @@ _SELECT = (
     " WHERE key IN (SELECT value FROM json_each(?))"
 )
 _KNOWN = "SELECT key FROM keys WHERE key IN (SELECT value FROM json_each(?))"
-_EVICT = "DELETE FROM keys WHERE key IN (SELECT key FROM keys ORDER BY used, slot LIMIT ?) RETURNING slot"
+_FORGET = "DELETE FROM keys WHERE key = ? RETURNING slot, bytes"
+_EVICT = "DELETE FROM keys WHERE key IN (SELECT key FROM keys ORDER BY used, slot LIMIT ?) RETURNING slot, bytes"
 _REUSE = "DELETE FROM free WHERE slot IN (SELECT slot FROM free ORDER BY slot LIMIT ?) RETURNING slot"
 
 # Bytes of an entry beside its row: its key, two record headers, and the unused end of each page.
-# Measured 87 at 512-byte rows and 4 KiB pages; more makes the limit stricter, not wrong.
-_ENTRY_BYTES = 90
-# The part of the entries that goes when the limit is reached: so rarely that its cost doesn't show.
+# Measured 99 at 512-byte rows and 4 KiB pages; more makes the limit stricter, not wrong.
+_ENTRY_BYTES = 110
+# The part of the limit that goes when it is reached: so rarely that its cost doesn't show.
 _EVICTED_SHARE = 0.1
+# The part of the limit that entries may take: the rest is for tables and pages that are not full.
+_FILLED_SHARE = 0.95
 # Uses are told apart by the hour, so that an entry is written at most once an hour for being read.
 _STAMP_S = 3600
 _BUSY_TIMEOUT_S = 5.0
@@ -96,7 +101,7 @@ class SqliteCache:
         self._db: sqlite3.Connection | None = None
         self._opened: tuple[int, int] | None = None
         self._process = os.getpid()
-        self._told: set[str] = set()
+        self._told: set[tuple[str, str]] = set()
 
     def get(self, model: str, digests: Sequence[str]) -> dict[str, np.ndarray]:
         """Return the known ones, each float32[dim]."""
@@ -111,6 +116,7 @@ class SqliteCache:
         if vectors:
             rows = dict(zip(_keys(model, vectors), _packed(list(vectors.values())), strict=True))
             self._run(lambda db: self._store(db, rows), None)
+            self._run(self._keep_to_limit, None)
 
     def stats(self) -> dict[str, int | float]:
         """Return entries, sizes and the hit rate since the last `clear`, of all processes together."""
@@ -133,10 +139,9 @@ class SqliteCache:
         stamp = self._stamp()
         stale = [(stamp, entry[0]) for entry in sound if entry[2] < stamp]
         db.executemany("UPDATE keys SET used = ? WHERE key = ?", stale)
-        db.executemany("DELETE FROM keys WHERE key = ?", [entry[:1] for entry in broken])
-        db.executemany("INSERT OR IGNORE INTO free VALUES (?)", [entry[1:2] for entry in broken])
-        counts = [(len(sound), "hits"), (wanted - len(sound), "misses")]
-        db.executemany("UPDATE counters SET value = value + ? WHERE name = ?", counts)
+        for entry in broken:
+            _release(db, db.execute(_FORGET, entry[:1]).fetchall())
+        _count(db, hits=len(sound), misses=wanted - len(sound))
 
     def _store(self, db: sqlite3.Connection, rows: dict[int, bytes]) -> None:
         db.execute("BEGIN IMMEDIATE")
@@ -144,25 +149,32 @@ class SqliteCache:
         fresh = [row for row in rows.items() if row[0] not in known]
         if not fresh:
             return
-        fresh = fresh[: self._make_room(db, len(fresh), len(fresh[0][1]) + _ENTRY_BYTES)]
+        size = len(fresh[0][1]) + _ENTRY_BYTES
+        fresh = fresh[: self._make_room(db, len(fresh) * size) // size]
         slots = _take_slots(db, len(fresh))
         entries = [(slot, _crc(key, row), row) for slot, (key, row) in zip(slots, fresh, strict=True)]
         db.executemany("INSERT OR REPLACE INTO slots VALUES (?, ?, ?)", entries)
         stamp = self._stamp()
-        places = sorted((key, slot, stamp) for slot, (key, _) in zip(slots, fresh, strict=True))
-        db.executemany("INSERT INTO keys VALUES (?, ?, ?)", places)
+        places = sorted((key, slot, stamp, size) for slot, (key, _) in zip(slots, fresh, strict=True))
+        db.executemany("INSERT INTO keys VALUES (?, ?, ?, ?)", places)
+        _count(db, bytes=len(fresh) * size)
 
-    def _make_room(self, db: sqlite3.Connection, wanted: int, entry_bytes: int) -> int:
-        """Evict if need be; return how many of `wanted` entries may be stored."""
-        free = _number(db, "SELECT count(*) FROM free")
-        room = free + (self._limit_bytes - _used_bytes(db)) // entry_bytes
-        if room >= wanted:
-            return wanted
-        entries = _number(db, "SELECT count(*) FROM keys")
-        count = min(entries, max(wanted - room, int(entries * _EVICTED_SHARE)))
-        slots = db.execute(_EVICT, (count,)).fetchall()
-        db.executemany("INSERT OR IGNORE INTO free VALUES (?)", slots)
-        return max(0, min(wanted, room + len(slots)))
+    def _make_room(self, db: sqlite3.Connection, wanted_bytes: int) -> int:
+        """Evict if need be; return how many bytes of entries may be stored."""
+        room = int(self._limit_bytes * _FILLED_SHARE) - _counter(db, "bytes")
+        if room < wanted_bytes:
+            entries = _number(db, "SELECT count(*) FROM keys")
+            goal = max(wanted_bytes - room, int(self._limit_bytes * _EVICTED_SHARE))
+            count = math.ceil(entries * goal / max(1, _counter(db, "bytes")))
+            room += _release(db, db.execute(_EVICT, (count,)).fetchall())
+        return max(0, min(wanted_bytes, room))
+
+    def _keep_to_limit(self, db: sqlite3.Connection) -> None:
+        """Pack the file again if it outgrew its entries: rows of another length fit evicted slots badly."""
+        if _file_bytes(db) > self._limit_bytes:
+            db.execute("DELETE FROM slots WHERE slot IN (SELECT slot FROM free)")
+            db.execute("DELETE FROM free")
+            _compact(db)
 
     def _stamp(self) -> int:
         return int(self._clock() // _STAMP_S)
@@ -192,9 +204,9 @@ class SqliteCache:
     def _recover(self, error: Exception) -> None:
         reason = _TRANSIENT.get(getattr(error, "sqlite_errorcode", 0) & 0xFF)
         if isinstance(error, OSError) or reason:
-            self._tell(f"embedding cache {str(self._path)!r} is passed over: {reason or error}")
+            self._warn("embedding_cache_passed_over", reason or str(error))
             return
-        self._tell(f"embedding cache {str(self._path)!r} is damaged ({error}) and starts empty")
+        self._warn("embedding_cache_replaced", str(error))
         self.close()
         # Another process may have replaced it already; its new file is not ours to remove.
         if self._opened in (None, _identity(self._path)):
@@ -202,11 +214,11 @@ class SqliteCache:
                 Path(f"{self._path}{suffix}").unlink(missing_ok=True)
         self._opened = None
 
-    def _tell(self, text: str) -> None:
-        """Warn once: a full disk would otherwise fill the log."""
-        if text not in self._told:
-            self._told.add(text)
-            _log.warning(text)
+    def _warn(self, event: str, reason: str) -> None:
+        """Warn once for each reason: a full disk would otherwise fill the log."""
+        if (event, reason) not in self._told:
+            self._told.add((event, reason))
+            _log.warning(event, extra={"path": str(self._path), "reason": reason})
 
 
 _inherited: list[sqlite3.Connection | None] = []
@@ -290,18 +302,33 @@ def _number(db: sqlite3.Connection, query: str) -> int:
     return int(db.execute(query).fetchone()[0])
 
 
-def _used_bytes(db: sqlite3.Connection) -> int:
-    pages = _number(db, "PRAGMA page_count") - _number(db, "PRAGMA freelist_count")
-    return pages * _number(db, "PRAGMA page_size")
+def _file_bytes(db: sqlite3.Connection) -> int:
+    return _number(db, "PRAGMA page_count") * _number(db, "PRAGMA page_size")
+
+
+def _counter(db: sqlite3.Connection, name: str) -> int:
+    return _number(db, f"SELECT coalesce(max(value), 0) FROM counters WHERE name = '{name}'")
+
+
+def _count(db: sqlite3.Connection, **increments: int) -> None:
+    rows = [(increment, name) for name, increment in increments.items()]
+    db.executemany("UPDATE counters SET value = value + ? WHERE name = ?", rows)
+
+
+def _release(db: sqlite3.Connection, entries: list[tuple[int, int]]) -> int:
+    """Note the slots of deleted entries as free; return the bytes that were theirs."""
+    db.executemany("INSERT OR IGNORE INTO free VALUES (?)", [(slot,) for slot, _ in entries])
+    released = sum(size for _, size in entries)
+    _count(db, bytes=-released)
+    return released
 
 
 def _read_stats(db: sqlite3.Connection) -> dict[str, int]:
-    counters = dict(db.execute("SELECT name, value FROM counters").fetchall())
     return {
         "entries": _number(db, "SELECT count(*) FROM keys"),
-        "size_bytes": _number(db, "PRAGMA page_count") * _number(db, "PRAGMA page_size"),
-        "hits": counters.get("hits", 0),
-        "misses": counters.get("misses", 0),
+        "size_bytes": _file_bytes(db),
+        "hits": _counter(db, "hits"),
+        "misses": _counter(db, "misses"),
     }
 
 

@@ -6,6 +6,7 @@ the mean over unmasked tokens, unit rows.
 """
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -73,19 +74,19 @@ def stored_tensors(path: Path) -> dict[str, StoredTensor]:
         length = int.from_bytes(file.read(8), "little")
         if not 2 <= length <= min(size - 8, _MAX_HEADER_BYTES):
             raise CorruptData(f"{str(path)!r} is no safetensors file: its header claims {length} bytes")
-        try:
-            header = json.loads(file.read(length))
-        except ValueError as error:
-            raise CorruptData(f"the header of {str(path)!r} can't be read: {error}") from error
-    tensors = {}
-    for name, entry in header.items():
-        if name == "__metadata__" or entry["dtype"] != "F32":
-            continue
-        start, end = entry["data_offsets"]
-        if end - start != 4 * int(np.prod(entry["shape"])) or 8 + length + end > size:
-            raise CorruptData(f"tensor {name!r} of {str(path)!r} lies outside the file ({size} bytes)")
-        tensors[name] = StoredTensor(tuple(entry["shape"]), 8 + length + start, end - start)
-    return tensors
+        raw = file.read(length)
+    try:
+        entries = {name: entry for name, entry in json.loads(raw).items() if name != "__metadata__"}
+        return {n: _stored(e, 8 + length, size) for n, e in entries.items() if e["dtype"] == "F32"}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CorruptData(f"the header of {str(path)!r} can't be read: {error!r}") from error
+
+
+def _stored(entry: dict[str, Any], begin: int, size: int) -> StoredTensor:
+    start, end = entry["data_offsets"]
+    if end - start != 4 * math.prod(entry["shape"]) or not 0 <= start <= end <= size - begin:
+        raise ValueError(f"a tensor of shape {entry['shape']} at {start} to {end}, in a file of {size} bytes")
+    return StoredTensor(tuple(entry["shape"]), begin + start, end - start)
 
 
 @dataclass(slots=True)

@@ -52,7 +52,7 @@ def load_model(folder: Path) -> StaticModel:
         raise CorruptData(f"the static model in {str(folder)!r} can't be read: {error}") from error
     try:
         return _assemble(config, weights, vocabulary)
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise CorruptData(f"the static model in {str(folder)!r} is damaged: {error}; run 'make model'") from error
 
 
