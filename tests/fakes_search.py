@@ -212,10 +212,11 @@ def chunk_file(path: str, text: str, lines: int = 8) -> ChunkedFile:
     data = text.encode()
     pieces = data.splitlines(keepends=True) or [b""]
     chunks, at = [], 0
+    defined = _definitions(path, text)
     for start in range(0, len(pieces), lines):
         piece = b"".join(pieces[start : start + lines])
         last = min(start + lines, len(pieces))
-        names = _definitions(path, text, start + 1, last)
+        names = [(name, dotted) for line, name, dotted in defined if start < line <= last]
         symbol = names[0][1] if names else ""
         defines = tuple(name for name, _ in names)
         chunks.append(Chunk(at, at + len(piece), start + 1, last, symbol, defines))
@@ -225,7 +226,7 @@ def chunk_file(path: str, text: str, lines: int = 8) -> ChunkedFile:
     return ChunkedFile(ref, digest(data), language, _kind(path), data, tuple(chunks))
 
 
-def _definitions(path, text, first, last):
+def _definitions(path, text):
     if not path.endswith(".py"):
         return []
     found = []
@@ -234,8 +235,7 @@ def _definitions(path, text, first, last):
         for child in ast.iter_child_nodes(node):
             if isinstance(child, ast.FunctionDef | ast.ClassDef | ast.AsyncFunctionDef):
                 dotted = f"{scope}.{child.name}" if scope else child.name
-                if first <= child.lineno <= last:
-                    found.append((child.name, dotted))
+                found.append((child.lineno, child.name, dotted))
                 visit(child, dotted)
 
     visit(ast.parse(text), "")

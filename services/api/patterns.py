@@ -12,6 +12,7 @@ from services.core.errors import InvalidRequest
 
 # RE2 falls back to a slower automaton when this is used up, it never fails for it while matching.
 _MAX_MEMORY_BYTES = 4 << 20
+_MULTI_LINE = "(?m)"
 # What in an expression is not a letter to be matched: escapes, classes by name, group names and flags.
 _NOT_LETTERS = re.compile(
     r"\\[pP](?:\{[^}]*\}|.)|\\x(?:\{[^}]*\}|..)|\\.|\(\?P?<[^>]*>|\(\?[a-zA-Z-]+[:)]|\[:\^?\w+:\]"
@@ -79,9 +80,10 @@ def regex(expression: str) -> Regex:
     options.max_mem = _MAX_MEMORY_BYTES
     options.case_sensitive = any(char.isupper() for char in _NOT_LETTERS.sub("", expression))
     try:
-        compiled = re2.compile(f"(?m){expression}", options)
+        compiled = re2.compile(f"{_MULTI_LINE}{expression}", options)
     except re2.error as error:
         reason = error.args[0].decode(errors="replace") if isinstance(error.args[0], bytes) else str(error)
+        reason = reason.replace(_MULTI_LINE, "", 1)
         raise InvalidRequest(f"{expression[:100]!r} is not a valid regular expression: {reason}") from error
     # The module keeps the last 128 expressions with their automata; a stranger's need not stay.
     re2.purge()

@@ -115,7 +115,7 @@ _PARAMETERS = ("q", "repo", "lang", "path", "mode", "limit", "offset", "explain"
 def parse_search(parameters: Mapping[str, Any]) -> SearchRequest:
     """Return the request that `parameters` describe: q, repo, lang, path, mode, limit, offset, explain.
 
-    repo and lang are a string or a list of strings. None and "" (a form's empty field) mean not given.
+    repo and lang are a string or a list of strings; None means not given.
 
     Raises:
         InvalidRequest: a parameter is unknown, given twice, or invalid.
@@ -127,7 +127,7 @@ def parse_search(parameters: Mapping[str, Any]) -> SearchRequest:
             raise InvalidRequest(f"parameter {key[:40]!r} is unknown; use {', '.join(_PARAMETERS)}")
         if name in given:
             raise InvalidRequest(f"parameter {name!r} is given twice")
-        if value is not None and (value != "" or name == "q"):
+        if value is not None:
             given[name] = value
     if "q" not in given:
         raise InvalidRequest("parameter 'q' is missing; it says what to search for")
@@ -146,4 +146,4 @@ def parse_search(parameters: Mapping[str, Any]) -> SearchRequest:
 def _names(value: Any) -> Any:
     if isinstance(value, str):
         return (value,)
-    return tuple(name for name in value if name != "") if isinstance(value, list | tuple) else value
+    return tuple(value) if isinstance(value, list | tuple) else value

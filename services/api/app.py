@@ -1,0 +1,78 @@
+"""The web application: the HTTP API, the Model Context Protocol, and the page."""
+
+import time
+from collections.abc import Collection
+from threading import BoundedSemaphore
+
+from flask import Flask, Response, g, request
+from werkzeug.exceptions import UnsupportedMediaType
+
+from services.api.guard import check_origin, protect
+from services.api.jobs import Jobs
+from services.api.mcp import mcp_views
+from services.api.metrics import Metrics
+from services.api.problems import answer_errors
+from services.api.search import Searcher
+from services.api.services import Services
+from services.api.views_operations import operation_views
+from services.api.views_pages import page_views
+from services.api.views_repos import repo_views
+from services.api.views_search import search_views
+from services.core.catalog import Catalog
+from services.core.ledger import Ledger
+from services.core.ports import BlobStore
+
+# The largest request that makes sense: a search with 200 repository names is under 60 KB.
+_MAX_BODY_BYTES = 128 << 10
+_EVENT_STREAMS = 4
+_EVENT_POLL_S = 0.25
+# Static files are named without their version; a day at most may pass before a new one is seen.
+_STATIC_MAX_AGE_S = 3600
+
+
+def create_app(
+    searcher: Searcher,
+    *,
+    jobs: Jobs,
+    catalog: Catalog,
+    ledger: Ledger,
+    blobs: BlobStore | None = None,
+    allowed_hosts: Collection[str] | None = None,
+    event_streams: int = _EVENT_STREAMS,
+    event_poll_s: float = _EVENT_POLL_S,
+) -> Flask:
+    """Return the WSGI application.
+
+    allowed_hosts: names and addresses it is reached by, without port; None admits any. Give
+    ``("localhost", "127.0.0.1", "[::1]")`` where only this machine can reach it.
+    """
+    del blobs  # the searcher has them
+    metrics = Metrics()
+    services = Services(searcher, jobs, catalog, ledger, metrics, BoundedSemaphore(event_streams), event_poll_s)
+    app = Flask(__name__)
+    app.config["MAX_CONTENT_LENGTH"] = _MAX_BODY_BYTES
+    app.config["SEND_FILE_MAX_AGE_DEFAULT"] = _STATIC_MAX_AGE_S
+    app.json.sort_keys = False  # type: ignore[attr-defined]
+    app.url_map.strict_slashes = True
+    _watch(app, metrics, allowed_hosts)
+    answer_errors(app)
+    for views in (search_views, repo_views, operation_views, mcp_views, page_views):
+        app.register_blueprint(views(services))
+    return app
+
+
+def _watch(app: Flask, metrics: Metrics, allowed_hosts: Collection[str] | None) -> None:
+    @app.before_request
+    def begin() -> None:
+        g.started = time.perf_counter()
+        check_origin(request, allowed_hosts)
+        if request.method == "POST" and request.url_rule and request.mimetype != "application/json":
+            raise UnsupportedMediaType
+
+    @app.after_request
+    def end(response: Response) -> Response:
+        route = request.url_rule.rule if request.url_rule else "unknown"
+        method = request.method if request.method in ("GET", "HEAD", "POST", "DELETE", "OPTIONS") else "other"
+        metrics.requests.labels(method, route, str(response.status_code)).inc()
+        metrics.seconds.labels(route).observe(time.perf_counter() - g.get("started", time.perf_counter()))
+        return protect(response)

@@ -1,0 +1,31 @@
+"""What the views need, in one value."""
+
+from dataclasses import dataclass
+from threading import BoundedSemaphore
+
+from services.api.jobs import Jobs
+from services.api.metrics import Metrics
+from services.api.search import Searcher
+from services.core.catalog import Catalog
+from services.core.ledger import OPEN_STATES, Job, Ledger
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """Collaborators of the views.
+
+    streams: how many event streams may be open at once; each holds a thread of the server.
+    poll_s: how often a stream looks at its job.
+    """
+
+    searcher: Searcher
+    jobs: Jobs
+    catalog: Catalog
+    ledger: Ledger
+    metrics: Metrics
+    streams: BoundedSemaphore
+    poll_s: float
+
+    def open_jobs(self) -> dict[str, Job]:
+        """Return the newest waiting or running job of each repository."""
+        return {job.repo: job for job in self.ledger.jobs(states=OPEN_STATES)}

@@ -1,0 +1,45 @@
+"""Health, metrics, and the description of the API."""
+
+from typing import Any
+
+from flask import Blueprint, Response, render_template
+
+from services.api.openapi import openapi
+from services.api.services import Services
+from services.core.ports import Filter
+
+
+def operation_views(services: Services) -> Blueprint:
+    """Return the routes."""
+    views = Blueprint("operations", __name__)
+
+    @views.get("/healthz")
+    def health() -> dict[str, str]:
+        return {"status": "ok"}
+
+    @views.get("/readyz")
+    def ready() -> dict[str, str]:
+        services.catalog.list()
+        _points(services)
+        return {"status": "ready"}
+
+    @views.get("/metrics")
+    def metrics() -> Response:
+        services.metrics.points.set(_points(services))
+        services.metrics.repos.set(len(services.catalog.list()))
+        return Response(services.metrics.text(), content_type="text/plain; version=0.0.4; charset=utf-8")
+
+    @views.get("/openapi.json")
+    def description() -> dict[str, Any]:
+        return openapi()
+
+    @views.get("/docs")
+    def docs() -> str:
+        return render_template("docs.html", document=openapi())
+
+    return views
+
+
+def _points(services: Services) -> int:
+    fences = services.ledger.fences()
+    return services.searcher.vectors.count(Filter(staged=fences.staged, retired=fences.retired))
