@@ -73,14 +73,15 @@ def _rebuilt(owner: Owner, name: str | None) -> Iterator[tuple[str, Any]]:
     from services.embedded.jobs import run_now
     from services.indexer.commit import rebuild as rebuild_points
 
-    parts = {"ledger": owner.ledger, "catalog": owner.catalog, "blobs": owner.blobs, "vectors": owner.vectors}
     for repo in owner.catalog.list():
         if not repo.revision or name not in (None, repo.name):
             continue
         try:
             if repo.schema != owner.schema:
                 raise NotFound("indexed with another model or version")
-            points = rebuild_points(repo.name, **parts)
+            points = rebuild_points(
+                repo.name, ledger=owner.ledger, catalog=owner.catalog, blobs=owner.blobs, vectors=owner.vectors
+            )
             yield repo.name, f"{points} points from the stored packs"
         except (CorruptData, NotFound) as error:
             owner.vectors.purge(repo=repo.name)

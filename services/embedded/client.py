@@ -61,8 +61,8 @@ class OwnerClient:
             connection.close()
         document: dict[str, Any] = json.loads(data) if data else {}
         if response.status >= 400:
-            error = document.get("error", {})
-            raise ERRORS.get(error.get("code", ""), QuarryError)(error.get("message", f"HTTP {response.status}"))
+            problem = document.get("error", {})
+            raise ERRORS.get(problem.get("code", ""), QuarryError)(problem.get("message", f"HTTP {response.status}"))
         return document
 
 

@@ -7,6 +7,7 @@ Whatever ends it early (a kill, an interrupt, a full disk) leaves the job
 import time
 from collections import deque
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from services.chunker import git, mirror
@@ -20,7 +21,7 @@ from services.core.ports import Source
 from services.embedded.owner import Owner
 from services.embedded.pool import Order, Outcome, WorkerPool
 from services.indexer.commit import commit
-from services.indexer.stage import acknowledge, index
+from services.indexer.stage import LiveFiles, acknowledge, index, live_files
 
 # How much work a kill may cost; each acknowledgement flushes the vector store.
 _ACKNOWLEDGE_EVERY_S = 5.0
@@ -109,6 +110,7 @@ class _Run:
 
     def _work(self, revision: _Revision) -> None:
         ledger, vectors = self.owner.ledger, self.owner.vectors
+        live = live_files(self.job, catalog=self.owner.catalog, blobs=self.owner.blobs)
         todo = ledger.batches(self.job.id, (BatchState.PLANNED, BatchState.CHUNKED, BatchState.EMBEDDED))
         waiting = deque(Order(b.id, revision.kind, revision.location, revision.id) for b in todo)
         finished: dict[int, list[ManifestFile]] = {}
@@ -116,7 +118,7 @@ class _Run:
         try:
             for outcome in self.pool.outcomes(waiting):
                 if not outcome.error:
-                    finished[outcome.order.batch] = self._index(outcome.order.batch)
+                    finished[outcome.order.batch] = self._index(outcome.order.batch, live)
                 elif self._retry(outcome):
                     waiting.append(outcome.order)
                 if time.monotonic() - acknowledged > _ACKNOWLEDGE_EVERY_S:
@@ -126,9 +128,9 @@ class _Run:
         finally:
             acknowledge(finished, ledger=ledger, vectors=vectors)
 
-    def _index(self, batch_id: int) -> list[ManifestFile]:
+    def _index(self, batch_id: int, live: LiveFiles) -> list[ManifestFile]:
         owner = self.owner
-        files = index(batch_id, ledger=owner.ledger, blobs=owner.blobs, vectors=owner.vectors)
+        files = index(batch_id, ledger=owner.ledger, blobs=owner.blobs, vectors=owner.vectors, live=live)
         owner.vectors.maintain()
         return files
 
@@ -185,7 +187,7 @@ def _find(owner: Owner, repo: Repo) -> _Revision:
         directory, revision = mirror.fetch(repo.source, owner.home.mirrors, repo.ref)
         kind, location = "git", str(directory)
     elif kind == "git":
-        revision = git.resolve(repo.source, repo.ref)
+        revision = git.resolve(Path(repo.source), repo.ref)
     source = open_source(kind, location, revision, limits)
     if kind == "directory":
         revision = source.revision()

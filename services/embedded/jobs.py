@@ -134,8 +134,9 @@ class JobRunner:
             log.warning("job_failed", extra={"job": job_id, "error": str(error)})
         except Exception:
             log.exception("job_failed", extra={"job": job_id})
-            error = "internal error; the log has it"
-            self._owner.ledger.finish_job(job_id, JobState.FAILED, error=error, counts={"code": "internal"})
+            self._owner.ledger.finish_job(
+                job_id, JobState.FAILED, error="internal error; the log has it", counts={"code": "internal"}
+            )
         finally:
             with self._lock:
                 self._active = None

@@ -11,15 +11,17 @@ import os
 import resource
 import signal
 import sys
-from collections.abc import Callable
-from functools import lru_cache, partial
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, TextIO
 
 from sqlalchemy.exc import OperationalError
 
+from services.chunker.git import GitSource
 from services.chunker.source import Limits, open_source
 from services.chunker.stage import chunk
+from services.chunker.walk import DirectorySource
 from services.core.database import open_database
 from services.core.errors import Unavailable
 from services.core.ledger import BatchState, Ledger
@@ -80,18 +82,14 @@ def _worker(settings: Settings, mark: Mark) -> Callable[[dict[str, Any]], None]:
     blobs = open_blobs(home.blobs)
     cache = open_cache(settings, home.cache)
     embedder = open_embedder(settings)
-    limits = Limits(max_file_bytes=settings.max_file_bytes)
-
-    @lru_cache(maxsize=2)
-    def source_of(kind: str, location: str, revision: str) -> Source:
-        return open_source(kind, location, revision, limits)
+    sources = _Sources(Limits(max_file_bytes=settings.max_file_bytes))
 
     def watch(_index: int | None, locator: str) -> None:
         mark.set(None if _index is None else locator)
 
     def work(order: dict[str, Any]) -> None:
         batch = ledger.batch(order["batch"])
-        source = source_of(order["kind"], order["location"], order["revision"])
+        source = sources.get(order["kind"], order["location"], order["revision"])
         stages = {
             "chunk": partial(chunk, ledger=ledger, blobs=blobs, source=source, watch=watch),
             "embed": partial(embed, ledger=ledger, blobs=blobs, cache=cache, embedder=embedder),
@@ -101,11 +99,28 @@ def _worker(settings: Settings, mark: Mark) -> Callable[[dict[str, Any]], None]:
     return work
 
 
+class _Sources:
+    """The source of the last order, kept open: the next is mostly of the same."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._open: dict[tuple[str, str, str], GitSource | DirectorySource] = {}
+
+    def get(self, kind: str, location: str, revision: str) -> Source:
+        """Return the source of a kind, location and revision."""
+        key = (kind, location, revision)
+        if key not in self._open:
+            for source in self._open.values():
+                source.close()
+            self._open = {key: open_source(kind, location, revision, self._limits)}
+        return self._open[key]
+
+
 # Where a batch goes on that was interrupted: after the last stage whose work is on disk.
 _ENTRY = {BatchState.PLANNED: "chunk", BatchState.CHUNKED: "embed", BatchState.EMBEDDED: "index"}
 
 
-def _run(stages: dict[str, Callable[..., None]], stage: str, batch_id: int) -> None:
+def _run(stages: Mapping[str, Callable[..., None]], stage: str, batch_id: int) -> None:
     inbox = [Message(stage, batch_id)]
     while inbox:
         message = inbox.pop()
