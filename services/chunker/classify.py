@@ -120,12 +120,14 @@ _KIND_BY_EXTENSION = {ext: FileKind.DOCS for ext in _DOCS_EXTENSIONS} | {
     ext: FileKind.CONFIG for ext in _CONFIG_EXTENSIONS
 }
 
+# Generators sign at the top, at most behind a licence.
 _GENERATED_HEAD_BYTES = 2048
+_GENERATED_HEAD_LINES = 40
 # Only in a line that begins like a comment: a program that *writes* such markers is not generated.
 _GENERATED_MARKER = re.compile(
     rb"^[ \t]*(?:#|//|/\*|\*|--|;|<!--|%|\.\\\"|\(\*|\{-|\"\"\")(?:[^\n]*"
     rb"(?:@generated|do not edit|code generated (?:by|from|with)|(?:automatically|auto|machine)[ -]?generated"
-    rb"|file (?:is|was|has been) generated)|[#/*\-;%! \t]*generated (?:by|from|using|with) )",
+    rb"|file (?:is|was|has been) generated)|[#/*\-;%! \t]*generated (?:by|from|using) )",
     re.MULTILINE,
 )
 _LFS_MARKER = b"version https://git-lfs.github.com/spec/"
@@ -234,7 +236,10 @@ def _directory_kind(directory: str) -> FileKind | None:
 
 def _says_generated(text: bytes) -> bool:
     head = text[:_GENERATED_HEAD_BYTES].lower()
-    return (b"generated" in head or b"do not edit" in head) and _GENERATED_MARKER.search(head) is not None
+    if b"generated" not in head and b"do not edit" not in head:
+        return False
+    top = b"\n".join(head.split(b"\n", _GENERATED_HEAD_LINES)[:_GENERATED_HEAD_LINES])
+    return _GENERATED_MARKER.search(top) is not None
 
 
 def _extension(path: str) -> str:
