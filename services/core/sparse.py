@@ -28,8 +28,8 @@ _AVERAGE_WORDS = 82.0
 # Only generated tables and lists of names have more distinct terms in one chunk.
 _MAX_TERMS = 512
 
-# Occurrences in the text that one occurrence in another field is worth. Where nothing is noted, the
-# ranking that weighed fields like this was measured to be worth more than a better model.
+# Occurrences in the text that one occurrence in the path is worth. Higher values gain up to 0.01 NDCG@10
+# on queries that were written from file names; ranking weighs paths again, so they stay moderate here.
 _BODY, _FOLDER, _FOLDER_PART, _STEM, _STEM_PART, _DEFINITION, _DEFINITION_JOINED, _DEFINITION_PART = range(8)
 _WORTH = np.array([1.0, 1.0, 0.5, 3.0, 2.0, 0.0, 0.0, 0.0], dtype=np.float32)
 # Definitions are not counted but there or not, whatever the length of the chunk.
