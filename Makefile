@@ -63,7 +63,7 @@ test: $(DEV) ## Run every test this machine can run: T="-k name" passes options 
 check: $(DEV) ## Lint, format, types, import contracts, spelling, YAML
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
-	@$(BIN)/mypy
+	@$(BIN)/mypy services loadtest benchmarks models
 	@$(BIN)/lint-imports
 	@git ls-files -z -- ':!requirements' ':!LICENSE' ':!models/**/*.json' ':!benchmarks/results' \
 		| xargs -0 $(BIN)/codespell --ignore-words-list "$(SPELLING)"
