@@ -162,7 +162,8 @@ class Index:
 
     def begin(self, repo, files: Mapping[str, str], *, revision="r1", source="", lines=8, first=None):
         """Write the points of a revision without committing it."""
-        self.catalog.add(repo, "directory" if source.startswith("/") else "git", source or f"/src/{repo}", "")
+        if repo not in [known.name for known in self.catalog.list()]:
+            self.catalog.add(repo, "directory" if source.startswith("/") else "git", source or f"/src/{repo}", "")
         first = not self.catalog.get(repo).revision if first is None else first
         job = self.ledger.create_job(repo)
         refs = [FileRef(path, path, str(len(text)), len(text.encode())) for path, text in files.items()]

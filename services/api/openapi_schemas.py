@@ -44,7 +44,7 @@ def reference(name: str) -> Schema:
 
 def search_properties() -> dict[str, Schema]:
     """Return the parameters of a search."""
-    language = string(enum=sorted(name for name in LEXERS if name))
+    language = string(enum=sorted(LEXERS))
     return {
         "q": string("Words, an identifier or a pattern.", minLength=1, maxLength=MAX_QUERY_CHARS),
         "repo": array(string(minLength=1, maxLength=255), description="Only these repositories.", maxItems=200),

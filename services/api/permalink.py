@@ -26,8 +26,10 @@ def permalink(source: str, place: Place, page_url: str = "") -> str:
 
 def page_link(place: Place, page_url: str = "") -> str:
     """Return the link to Quarry's own view of the file."""
-    query = urlencode({"path": place.path, "rev": place.revision} if place.revision else {"path": place.path})
-    return f"{page_url}/file/{quote(place.repo)}?{query}#L{place.start_line}-L{place.end_line}"
+    fields = {"path": place.path, "lines": f"{place.start_line}-{place.end_line}"}
+    if place.revision:
+        fields["rev"] = place.revision
+    return f"{page_url}/file/{quote(place.repo)}?{urlencode(fields)}#L{place.start_line}"
 
 
 def forge_link(source: str, place: Place) -> str:

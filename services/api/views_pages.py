@@ -112,7 +112,7 @@ def search_page(services: Services) -> str | tuple[str, int]:
         asked=asked,
         modes=_MODES,
         repos=services.catalog.list(),
-        languages=sorted(name for name in LEXERS if name),
+        languages=sorted(LEXERS),
         result=result,
         files=group_by_file(wanted, result) if wanted and result else [],
         error=str(error) if error else "",

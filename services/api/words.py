@@ -17,10 +17,10 @@ _STOP_WORDS = (
 )
 STOP_WORDS = frozenset(_STOP_WORDS.split())
 
-# Suffixes of English word forms, longest first; what is left must be at least four letters.
+# Suffixes of English word forms, longest first; what is left must be at least four letters, three for a plural.
 _SUFFIXES = (
     *("ations", "ation", "ators", "ator", "ating", "ated", "ates", "ate"),
-    *("ments", "ment", "ings", "ing", "ions", "ion", "ers", "ors", "ies", "ied", "er", "or", "es", "ed", "s", "e", "y"),
+    *("ings", "ing", "ions", "ion", "ers", "ors", "ies", "ied", "er", "or", "es", "ed", "s", "e", "y"),
 )
 _SHORTEST_STEM = 4
 
@@ -114,7 +114,8 @@ def _strip(word: str) -> str:
     if not word.isascii() or word.endswith(("ss", "us", "is")):
         return word
     for suffix in _SUFFIXES:
-        if word.endswith(suffix) and len(word) - len(suffix) >= _SHORTEST_STEM:
+        shortest = _SHORTEST_STEM - (suffix == "s")
+        if word.endswith(suffix) and len(word) - len(suffix) >= shortest:
             bare = word[: -len(suffix)]
             # "running" and "runner" are "run", but "passing" is "pass".
             doubled = bare[-1] == bare[-2] and bare[-1] not in "lsz"
