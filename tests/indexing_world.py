@@ -1,7 +1,10 @@
 """A small world for tests of the indexer: a real ledger, catalog and vector store, blobs in memory."""
 
+import shutil
+
 import numpy as np
 
+from services.core.adapters.edge_layout import copy_shard
 from services.core.adapters.vectors import EdgeVectors
 from services.core.catalog import Catalog
 from services.core.database import open_database
@@ -30,16 +33,32 @@ class World:
         self.engine = open_database(directory / "catalog.db")
         self.ledger, self.catalog = Ledger(self.engine), Catalog(self.engine)
         self.blobs = MemoryBlobs()
+        self.crashes = 0
         self.open()
 
     def open(self):
         self.vectors = EdgeVectors(
-            self.directory / "vectors", DIM, shard_points=self.shard_points, exact_points=100_000
+            self.directory / f"vectors{self.crashes}", DIM, shard_points=self.shard_points, exact_points=100_000
         )
 
     def close(self):
         self.vectors.close()
         self.engine.dispose()
+
+    def crash(self):
+        """Go on with what the vector store had on disk when its process was killed: now."""
+        before = self.directory / f"vectors{self.crashes}"
+        self.crashes += 1
+        after = self.directory / f"vectors{self.crashes}"
+        after.mkdir()
+        for path in before.iterdir():
+            if path.is_dir():
+                copy_shard(path, after / path.name)
+            for file in path.iterdir() if path.is_dir() else (path,):
+                if file.is_file():
+                    shutil.copy(file, after / file.relative_to(before))
+        self.vectors.close()
+        self.open()
 
     @property
     def parts(self):

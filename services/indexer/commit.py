@@ -95,6 +95,18 @@ def remove(name: str, *, ledger: Ledger, catalog: Catalog, vectors: VectorWriter
     catalog.remove(name)
 
 
+def purge_unindexed(*, ledger: Ledger, catalog: Catalog, vectors: VectorWriter) -> None:
+    """Delete what a `remove` that was cut short has left; call it when a store is opened, with `clean_up`.
+
+    Such a repository has neither a live revision nor a started job, and an index of it
+    that starts from nothing would not know of the old points.
+    """
+    started = {job.repo for job in ledger.jobs(states=STARTED_STATES)}
+    for repo in catalog.list():
+        if not repo.revision and repo.name not in started:
+            vectors.purge(repo=repo.name)
+
+
 def rebuild(name: str, *, ledger: Ledger, catalog: Catalog, blobs: BlobStore, vectors: VectorWriter) -> int:
     """Write the points of a live revision again, without the embedder, and return how many there are.
 

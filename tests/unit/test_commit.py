@@ -6,7 +6,7 @@ from services.core.errors import InvalidRequest, NotFound
 from services.core.ledger import Cleanup, JobState
 from services.core.manifest import Manifest
 from services.core.ports import Filter
-from services.indexer.commit import clean_up, commit, garbage, rebuild, remove
+from services.indexer.commit import clean_up, commit, garbage, purge_unindexed, rebuild, remove
 from tests.indexing_world import SCHEMA, World, expected
 
 OLD = {"same.py": ("s1\n", "s2\n"), "edited.py": ("e1\n", "e2\n"), "gone.py": ("g1\n",), "moved.py": ("m1\n",)}
@@ -112,8 +112,7 @@ def kill_at(world, job, number):
     try:
         stepped(world, job, step)
     except Killed:
-        world.vectors.close()
-        world.open()
+        world.crash()
         return True
     return False
 
@@ -265,15 +264,26 @@ def test_a_removal_killed_at_any_step_can_be_repeated_or_indexed_again(tmp_path)
             remove("r", **parts)
         except Killed:
             killed = True
+            world.crash()
         if number % 2 and killed:
             remove("r", ledger=world.ledger, catalog=world.catalog, vectors=world.vectors)
-        world.put(OLD, revision="2")
+        purge_unindexed(ledger=world.ledger, catalog=world.catalog, vectors=world.vectors)
+        world.put(NEW, revision="2")
 
-        assert world.visible() == expected(OLD)
+        assert world.visible() == expected(NEW)
         world.close()
         if not killed:
             return
     pytest.fail("a removal takes more steps than were tried")
+
+
+def test_points_of_a_first_index_under_way_are_no_leftovers(world):
+    job = world.start(OLD)
+    world.index_all(job)
+
+    purge_unindexed(ledger=world.ledger, catalog=world.catalog, vectors=world.vectors)
+
+    assert world.visible() == expected(OLD)
 
 
 @pytest.mark.parametrize("empty_first", [True, False])
