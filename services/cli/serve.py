@@ -14,7 +14,7 @@ def serve(arguments: Namespace, settings: Settings) -> int:
     owner = own(settings, "serve")
     runner = JobRunner(owner)
     try:
-        server = listen(web_app(owner, runner), arguments.host, arguments.port)
+        server = listen(web_app(owner, runner, arguments.host), arguments.host, arguments.port)
         socket = open_socket(owner, runner)
         runner.start(resume=True)
         print(f"Quarry serves {owner.home.root} on http://{arguments.host}:{server.effective_port}", flush=True)

@@ -324,10 +324,10 @@ class Ledger:
         )
 
     def _advance(self, batch_id: int, state: BatchState, **values: object) -> None:
+        # A late twin of a message must not take a batch back.
+        open_batch = (db.batches.c.id == batch_id) & db.batches.c.state.not_in((BatchState.INDEXED, BatchState.DEAD))
         with self._engine.begin() as connection:
-            connection.execute(
-                update(db.batches).where(db.batches.c.id == batch_id).values(state=state, error="", **values)
-            )
+            connection.execute(update(db.batches).where(open_batch).values(state=state, error="", **values))
 
 
 def _end(

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from services.core.errors import NotFound
+from services.core.errors import NotFound, Unavailable
 from services.core.ports import BlobStore, Embedder, EmbeddingCache
 from services.core.settings import Settings
 
@@ -33,8 +33,12 @@ def open_embedder(settings: Settings, *, threads: int = 1) -> Embedder:
         Unavailable: its packages are not installed.
     """
     if settings.embedder == "onnx":
-        from services.core.adapters.onnx import OnnxEmbedder, model_files
-
+        try:
+            from services.core.adapters.onnx import OnnxEmbedder, model_files
+        except ImportError as error:
+            raise Unavailable(
+                f"the onnx embedder needs {error.name!r}: pip install 'quarry[cpu]' or '[gpu]'"
+            ) from error
         return OnnxEmbedder(model_files(settings), threads=threads)
     from services.core.adapters.static import StaticEmbedder
 

@@ -71,6 +71,12 @@ class Home:
             raise InvalidRequest(
                 f"data directory {str(self.root)!r} can't be created: {error.strerror}; set QUARRY_HOME"
             ) from error
+        # An index of a tree that holds the data directory must not index the data directory.
+        tag = self.root / "CACHEDIR.TAG"
+        if not tag.exists():
+            tag.write_text(
+                "Signature: 8a477f597d28d172789f06886806bc55\n# Quarry's data; see https://bford.info/cachedir/\n"
+            )
         if not os.access(self.root, os.W_OK):
             raise InvalidRequest(f"data directory {str(self.root)!r} is not writable; set QUARRY_HOME")
 

@@ -5,7 +5,7 @@ import queue
 import threading
 from typing import Any
 
-from services.chunker.source import describe
+from services.chunker.source import check_name, describe
 from services.core.catalog import Repo
 from services.core.errors import QuarryError
 from services.core.ledger import OPEN_STATES, Job, JobState
@@ -20,15 +20,16 @@ log = logging.getLogger(__name__)
 _POOL_IDLE_S = 60.0
 
 
-def request_job(owner: Owner, location: str, name: str | None, ref: str | None) -> Job:
+def request_job(owner: Owner, location: str, name: str | None, ref: str | None, *, allow_local: bool = True) -> Job:
     """Return the job that will index `location`: the one that waits or was interrupted, or a new one.
 
-    `ref` None keeps the ref the repository was indexed at before.
+    `ref` None keeps the ref the repository was indexed at before. Without `allow_local` only
+    addresses are taken, no paths of this machine.
 
     Raises:
         InvalidRequest: the location or name can't be used.
     """
-    repo = _register(owner, location, name, ref)
+    repo = _register(owner, location, name, ref, allow_local)
     open_jobs = owner.ledger.jobs(repo=repo.name, states=OPEN_STATES)
     if not open_jobs:
         return owner.ledger.create_job(repo.name)
@@ -36,9 +37,9 @@ def request_job(owner: Owner, location: str, name: str | None, ref: str | None) 
     return owner.ledger.job(open_jobs[0].id)
 
 
-def _register(owner: Owner, location: str, name: str | None, ref: str | None) -> Repo:
-    kind, source, default_name = describe(location)
-    name = name or default_name
+def _register(owner: Owner, location: str, name: str | None, ref: str | None, allow_local: bool) -> Repo:
+    kind, source, default_name = describe(location, allow_local=allow_local)
+    name = check_name(name or default_name)
     known = {repo.name: repo for repo in owner.catalog.list()}
     if ref is None:
         ref = known[name].ref if name in known else ""
@@ -87,14 +88,16 @@ class JobRunner:
         self._pool.stop()
         self._thread.join(timeout=30)
 
-    def submit(self, location: str, name: str | None = None, ref: str | None = None) -> int:
+    def submit(
+        self, location: str, name: str | None = None, ref: str | None = None, *, allow_local: bool = True
+    ) -> int:
         """Queue a job for `location` and return its id; one that is queued already is not queued twice.
 
         Raises:
             InvalidRequest: the location or name can't be used.
         """
         with self._lock:
-            job = request_job(self._owner, location, name, ref)
+            job = request_job(self._owner, location, name, ref, allow_local=allow_local)
             if job.id == self._active:
                 # The running job may have looked before this change: look again after it.
                 job = self._owner.ledger.create_job(job.repo)
@@ -131,7 +134,7 @@ class JobRunner:
             counts = run_job(self._owner, self._pool, job_id)
             log.info("job_done", extra={"job": job_id, "repo": counts["repo"], "seconds": counts["seconds"]})
         except QuarryError as error:
-            log.warning("job_failed", extra={"job": job_id, "error": str(error)})
+            log.info("job_failed", extra={"job": job_id, "error": str(error)})
         except Exception:
             log.exception("job_failed", extra={"job": job_id})
             self._owner.ledger.finish_job(

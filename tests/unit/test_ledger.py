@@ -43,6 +43,16 @@ def test_a_batch_moves_on_by_one_state_with_each_stage(ledger):
     assert (progress.files, progress.files_indexed, progress.chunks, progress.cached) == (2, 2, 3, 1)
 
 
+def test_a_late_message_does_not_take_a_batch_back(ledger):
+    batch = ledger.batches(started(ledger).id)[0]
+    ledger.chunked(batch.id, pack="pack", chunks=3, skipped=[])
+    ledger.indexed({batch.id: [ROW]})
+
+    ledger.embedded(batch.id, vectors="late", embedded=3, cached=0)
+
+    assert (ledger.batch(batch.id).state, ledger.batch(batch.id).vectors) == (BatchState.INDEXED, "")
+
+
 def test_the_files_of_a_batch_come_back_as_they_were(ledger):
     odd = FileRef("n\n\\xff", "n\n\udcff", "1:1", 5)
     job = started(ledger, batches=[[odd]])
