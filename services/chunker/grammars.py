@@ -51,6 +51,7 @@ class Grammar:
     variables: define at the top only. wrappers: invisible. peeks: looked into at the top.
     names: fields that lead to the name. through: kinds without fields that hide it. words: calls that define.
     owner: the field of a method's receiver. prototype: the kind that makes a declaration no variable.
+    has_tails: nodes may end with the comments that belong to the next one, as indentation ends them.
     """
 
     functions: str = ""
@@ -67,6 +68,7 @@ class Grammar:
     owner: str = ""
     prototype: str = ""
     words: str = ""
+    has_tails: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +83,7 @@ class Rules:
     through: frozenset[int]
     owner_field: int
     prototype: int
+    has_tails: bool
     target_field: int
     words: frozenset[bytes] = field(default_factory=frozenset)
 
@@ -152,6 +155,7 @@ GRAMMARS = {
         glue="signature",
         names="name operator",
         through="infix",
+        has_tails=True,
     ),
     "html": Grammar(),
     "java": Grammar(
@@ -213,6 +217,7 @@ GRAMMARS = {
         variables="val_definition var_definition",
         wrappers="extension_definition package_clause",
         names="name pattern",
+        has_tails=True,
     ),
     "sql": Grammar(
         functions="create_table create_function create_view create_materialized_view create_index create_trigger "
@@ -279,6 +284,7 @@ def rules_for(language: str) -> Rules:
         through=_ids(kinds, grammar.through),
         owner_field=_field(parsed, grammar.owner) if grammar.owner else 0,
         prototype=next(iter(_ids(kinds, grammar.prototype)), -1),
+        has_tails=grammar.has_tails,
         target_field=_field(parsed, "target") if grammar.words else 0,
         words=frozenset(word.encode() for word in grammar.words.split()),
     )

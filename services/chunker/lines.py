@@ -12,6 +12,7 @@ MIN_BYTES = 100
 _PER_COLUMN = 150
 _MAX_COLUMNS = 16
 _TAB_COLUMNS = 4
+_LOOK_BYTES = 48
 _NOT_BLANK_BEFORE = 150
 _CLOSES = 600
 _CLOSING = (b"}", b"]", b")", b"</", b"end")
@@ -35,24 +36,29 @@ def cut_lines(text: bytes, start: int, limit: int) -> int:
 
 
 def _best_line(text: bytes, start: int, goal: int) -> int:
-    best, best_cost, after_blank = -1, 1 << 60, False
-    position = start
-    lines = text[start : start + MAX_BYTES].split(b"\n")
-    # The last one begins inside the window and ends outside it: it counts as a start only.
-    for line in lines:
-        length = position - start
-        if length >= MIN_BYTES and (cost := abs(length - goal) + _line_cost(line, after_blank)) < best_cost:
+    """Look at line starts from the goal outward, until distance alone costs more than the best found; -1 if none."""
+    best, best_cost = -1, 1 << 60
+    middle, low, high = start + goal, start + MIN_BYTES, start + MAX_BYTES
+    position = text.find(b"\n", middle - 1, high) + 1
+    while position and position - middle < best_cost:
+        if (cost := position - middle + _line_cost(text, position)) < best_cost:
             best, best_cost = position, cost
-        after_blank = not line.strip()
-        position += len(line) + 1
+        position = text.find(b"\n", position, high) + 1
+    position = text.rfind(b"\n", low, middle - 1) + 1
+    while position and middle - position < best_cost:
+        if (cost := middle - position + _line_cost(text, position)) < best_cost:
+            best, best_cost = position, cost
+        position = text.rfind(b"\n", low, position - 1) + 1
     return best
 
 
-def _line_cost(line: bytes, after_blank: bool) -> int:
-    stripped = line.lstrip()
+def _line_cost(text: bytes, position: int) -> int:
+    line = text[position : position + _LOOK_BYTES]
+    stripped = line.lstrip(b" \t")
     columns = (len(line) - len(stripped)) * (_TAB_COLUMNS if line.startswith(b"\t") else 1)
     closes = _CLOSES if stripped.startswith(_CLOSING) else 0
-    return min(columns, _MAX_COLUMNS) * _PER_COLUMN + closes + (0 if after_blank else _NOT_BLANK_BEFORE)
+    crowded = _NOT_BLANK_BEFORE if text[position - 2] not in b"\n\r" else 0
+    return min(columns, _MAX_COLUMNS) * _PER_COLUMN + closes + crowded
 
 
 def _inside_line(text: bytes, end: int) -> int:

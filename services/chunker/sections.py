@@ -45,7 +45,7 @@ _EXPRESSIONS = {
     "rst": r"(?P<name>[^\s=~^+*#-][^\n]{0,120})\r?\n"
     r"(?P<mark>={3,}|-{3,}|~{3,}|\^{3,}|\"{3,}|'{3,}|\*{3,}|\+{3,}|#{3,})[ \t]*\r?$",
     "toml": r"\[{1,2}(?P<name>[^\]\n]{1,120})\]",
-    "yaml": r"---(?:[ \t]|\r?$)",
+    "yaml": r"---(?P<name>)(?:[ \t]|\r?$)",
 }
 SECTIONS = frozenset(_KEYWORDS) | frozenset(_EXPRESSIONS)
 # Sections of prose and of settings are places, not definitions; their names are kept as written.
@@ -92,26 +92,23 @@ def _keyword_expression(modifiers: str, keywords: str) -> str:
 
 def _found(text: bytes, language: str) -> list[_Section]:
     expression, groups = _expression(language)
+    name_group, name2_group = groups["name"], groups.get("name2", 0)
+    depth_group, mark_group, fence_group = (groups.get(name, 0) for name in ("depth", "mark", "fence"))
     found: list[_Section] = []
     marks: list[bytes] = []
     fence = b""
     for match in expression.finditer(text):
-        if opened := _group(match, groups, "fence"):
+        # Group 0 stands for a group the expression does not have.
+        values = (b"", *match.groups())
+        if opened := values[fence_group]:
             fence = b"" if fence == opened else fence or opened
         if fence or opened:
             continue
-        named = "name" if _group(match, groups, "name") else "name2"
-        name = _group(match, groups, named)
-        depth = len(_group(match, groups, "depth"))
-        if mark := _group(match, groups, "mark"):
-            depth = _mark_depth(mark[:1], marks)
-        name_at = match.start(groups[named]) if name else match.start()
-        found.append(_Section(match.start(), name_at, depth, name.decode("utf-8", "ignore").strip()))
+        group = name_group if values[name_group] else name2_group
+        depth = _mark_depth(values[mark_group][:1], marks) if values[mark_group] else len(values[depth_group] or b"")
+        name = (values[group] or b"").decode("utf-8", "ignore").strip()
+        found.append(_Section(match.start(), match.start(group), depth, name))
     return found
-
-
-def _group(match: Any, groups: dict[str, int], name: str) -> bytes:
-    return match[groups[name]] or b"" if name in groups else b""
 
 
 def _mark_depth(mark: bytes, marks: list[bytes]) -> int:

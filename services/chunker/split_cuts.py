@@ -13,13 +13,14 @@ _ALONE_BYTES = 250
 
 _LEVEL_BITS = 10
 _LEVEL_MASK = (1 << _LEVEL_BITS) - 1
-MAX_LEVEL = (1 << _LEVEL_BITS) - 8
 # Levels of one step into a construct, between a comment and what it explains, and without a blank line.
-STEP = 4
-WEAK = 2
+STEP = 8
+WEAK = 6
 CROWDED = 1
-# A step into a construct costs more than any length, so a construct that fits is never divided.
-_BYTES_PER_LEVEL = 100
+MAX_LEVEL = _LEVEL_MASK - 2 * STEP
+# Bytes of distance from the goal that a level is worth: a step is worth 480. With more, most pieces of long
+# functions come out too short; with less, cuts fall in the middle of a statement.
+_BYTES_PER_LEVEL = 60
 # What it costs to leave less than _ALONE_BYTES of a construct for the chunk after.
 _CRUMB = 500
 
@@ -66,7 +67,11 @@ def _next_cut(places: list[int], first: int, here: int, level_here: int) -> tupl
         length = position - here
         if level + STEP <= best_level and position - best < _ALONE_BYTES:
             best_cost += _CRUMB
-        cost = level * _BYTES_PER_LEVEL + abs(length - GOAL_BYTES) + 2 * max(0, length - MAX_BYTES)
+        cost = level * _BYTES_PER_LEVEL + abs(length - GOAL_BYTES)
+        if length > MAX_BYTES:
+            cost += 2 * (length - MAX_BYTES)
+        elif length < _ALONE_BYTES:
+            cost += 2 * (_ALONE_BYTES - length)
         if cost < best_cost and (position == size or size - position >= MIN_BYTES):
             best, best_cost, best_level = position, cost, level
         if level + STEP <= level_here and length >= _ALONE_BYTES:

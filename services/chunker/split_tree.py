@@ -10,6 +10,9 @@ from services.chunker.split_cuts import CROWDED, MAX_LEVEL, STEP, WEAK, place
 from services.chunker.symbols import Definition, find_definition
 
 _NEWLINE = b"\n"
+# How far blanks and comments at the end of a node are followed: far enough for what people write.
+_TAIL_BYTES = 400
+_TAIL_STEPS = 20
 
 
 class _Frame(NamedTuple):
@@ -63,7 +66,7 @@ class _Walk:
             start, end = child.start_byte, child.end_byte
             # Some nodes include their newline, so the search begins one byte inside the one before.
             newline = text.rfind(_NEWLINE, after - 1, start)
-            is_glued = run >= 0 and (newline < 0 or text.count(_NEWLINE, after - 1, start) <= 1)
+            is_glued = run >= 0 and (newline < 0 or text.count(_NEWLINE, after - 1, start) <= 2)
             is_weak = is_glued or is_first
             begin = run if is_glued else newline + 1 if newline >= 0 else start
             if role & GLUE:
@@ -81,6 +84,29 @@ class _Walk:
             # The first line inside a construct is no place to cut; headers do not count, nor comments.
             is_first = is_first and newline < 0 and bool(role & GLUE or not frame.role & BODY)
             after = end
+            if self._rules.has_tails and text[end - 1 : end].isspace() and not role & GLUE:
+                after, tail = self._tail(child)
+                if tail >= 0:
+                    run = text.rfind(_NEWLINE, start, tail) + 1 or tail
+                    self.places.append(place(run, level))
+
+    def _tail(self, node: Node) -> tuple[int, int]:
+        """Return where a node ends without blanks, and where the comments at its very end begin or -1."""
+        begin = max(node.start_byte + 1, node.end_byte - _TAIL_BYTES)
+        end = begin + len(self._text[begin : node.end_byte].rstrip())
+        roles = self._rules.roles
+        for _ in range(_TAIL_STEPS):
+            if not node.child_count or (last := node.children[-1]).end_byte < end:
+                break
+            if roles.get(last.kind_id, 0) & GLUE:
+                tail = -1
+                for child in reversed(node.children):
+                    if not roles.get(child.kind_id, 0) & GLUE:
+                        break
+                    tail = child.start_byte
+                return end, tail
+            node = last
+        return end, -1
 
     def _enter(self, node: Node, role: int, begin: int, size: int, frame: _Frame) -> str:
         """Note what a node defines, look into it if that may pay, and return the name it defines or ""."""

@@ -223,3 +223,48 @@ def test_json_is_cut_where_it_is_least_indented():
     starts = [piece[:4] for piece in pieces(text.encode(), "json")[1:]]
 
     assert set(starts) == {b"  {\n"}
+
+
+def test_a_comment_apart_by_one_blank_line_stays_with_its_function():
+    body = "  x += 1;\n" * 70
+    one = "/**\n * Why.\n */\n\nexports.target = function (x) {\n" + body + "};\n\n"
+
+    assert pieces((one * 4).encode(), "javascript") == [one.encode()] * 4
+
+
+@pytest.mark.parametrize("language", ["scala", "haskell"])
+def test_comments_where_indentation_ends_a_definition_belong_to_the_next(language):
+    one = {
+        "scala": "  /** Why. */\n  def target =\n" + "    f(1)\n" * 90 + "\n",
+        "haskell": "-- | Why.\ntarget x = do\n" + "  print x\n" * 90 + "\n",
+    }[language]
+    head = {"scala": "object A {\n", "haskell": "module A where\n"}[language]
+
+    assert pieces((head + one * 4).encode(), language)[1:] == [one.encode()] * 3
+
+
+@pytest.mark.parametrize(
+    ("language", "text"),
+    [
+        ("python", b"x = (" + b'"a" +\n' * 5000 + b'"b")\n'),
+        ("javascript", b"x = " + b'"a" +\n' * 5000 + b'"b";\n'),
+        ("c", b"void f() {\n" + b"if (a) { b(); }\nelse " * 5000 + b"{} }\n"),
+        ("c", b"#if A\n" * 3000 + b"#endif\n" * 3000),
+        ("html", b"<div>\n" * 900 + b"</div>\n" * 900),
+        ("python", b"".join(b" " * depth + b"if x:\n" for depth in range(400)) + b" " * 400 + b"pass\n"),
+    ],
+    ids=["sum", "sum-js", "else-if", "preprocessor", "elements", "blocks"],
+)
+def test_deep_trees_without_brackets_are_walked_without_recursion(language, text):
+    check(text, split(text, language).chunks)
+
+
+@pytest.mark.parametrize(
+    "text", [b"\n" * 300_000, b"a=1\n" * 75_000, b"# a\n" * 50_000], ids=["blank", "lines", "heads"]
+)
+@pytest.mark.parametrize("language", ["json", "markdown", "python"])
+def test_hundreds_of_thousands_of_lines_make_a_bounded_number_of_chunks(language, text):
+    chunks = split(text, language).chunks
+
+    assert chunks[-1].end_line == text.count(b"\n")
+    assert len(text) / 1500 <= len(chunks) <= len(text) / MIN_BYTES
