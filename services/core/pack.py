@@ -132,6 +132,7 @@ class Pack:
             frame = self._data[span.offset : span.offset + span.length]
             yield _unpack(decompressor, frame, span, self._name)
 
+
 def read_index(data: bytes, name: str = "") -> dict[str, Any]:
     """Return the index of a pack: ``files`` and ``chunks`` as `write_pack` lays them out.
 
