@@ -1,6 +1,7 @@
 """A whole index in memory: what the search, API and page tests run against."""
 
 import ast
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from uuid import UUID
@@ -132,11 +133,13 @@ class FakeJobs:
     def __init__(self, ledger, catalog):
         self.ledger, self.catalog = ledger, catalog
         self.submitted = []
+        self.lock = threading.Lock()
 
     def submit(self, location, name=None, ref=None):
         self.submitted.append((location, name, ref))
         name = name or location.rstrip("/").rpartition("/")[2]
-        self.catalog.add(name, "directory", location, ref or "")
+        with self.lock:
+            self.catalog.add(name, "directory", location, ref or "")
         return self.ledger.create_job(name).id
 
     def remove(self, name):

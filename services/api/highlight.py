@@ -120,13 +120,13 @@ def _css(kind: _TokenType) -> str:
 def _line(tokens: Sequence[Token], spans: Sequence[Span]) -> Markup:
     parts, at = [], 0
     for css, value in tokens:
-        if at >= _MAX_LINE_CHARS:
-            parts.append('<span class="cut">… line cut</span>')
-            break
-        value = value[: _MAX_LINE_CHARS - at]
-        html = _marked(value, at, spans)
+        shown = value[: _MAX_LINE_CHARS - at]
+        html = _marked(shown, at, spans)
         parts.append(f'<span class="{css}">{html}</span>' if css not in ("", "w") else html)
         at += len(value)
+        if at > _MAX_LINE_CHARS:
+            parts.append('<span class="cut">… line cut</span>')
+            break
     return Markup("".join(parts))
 
 

@@ -29,7 +29,9 @@ def find(files, pattern, *, best=100, lines=2):
 def test_a_match_is_placed_by_line_and_column_in_characters():
     found = find({"a.txt": "one\ntwo\näö three three\n"}, literal("three"))
 
-    assert [(hit.place.start_line, hit.place.end_line, hit.matches) for hit in found.hits] == [(3, 3, ((3, 4, 9), (3, 10, 15)))]
+    assert [(hit.place.start_line, hit.place.end_line, hit.matches) for hit in found.hits] == [
+        (3, 3, ((3, 4, 9), (3, 10, 15)))
+    ]
     assert (found.matches, found.files, found.truncated) == (2, 1, False)
 
 
@@ -114,7 +116,7 @@ def test_a_scan_out_of_time_returns_what_it_has():
 
 def test_a_damaged_pack_is_told_and_the_others_are_searched():
     packs, targets, blobs = stored({"a.txt": "x\n"})
-    others, more, other_blobs = stored({"b.txt": "x\n"})
+    _, more, other_blobs = stored({"b.txt": "x\n"})
     blobs.data |= other_blobs.data
     blobs.damage(targets[0].file.pack)
 
@@ -146,7 +148,10 @@ def test_packs_are_kept_within_a_limit():
 TEXTS = st.text("ab\n", max_size=40)
 
 
-@given(st.dictionaries(st.sampled_from(["a.txt", "b.txt", "c.txt"]), TEXTS, max_size=3), st.text("ab\n", min_size=1, max_size=3))
+@given(
+    st.dictionaries(st.sampled_from(["a.txt", "b.txt", "c.txt"]), TEXTS, max_size=3),
+    st.text("ab\n", min_size=1, max_size=3),
+)
 def test_a_scan_finds_exactly_what_a_plain_search_of_the_files_finds(files, needle):
     found = find(files, literal(needle), lines=1)
 
