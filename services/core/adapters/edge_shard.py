@@ -19,6 +19,7 @@ from services.core.adapters.edge_filter import equals
 from services.core.adapters.edge_layout import ENGINE_FOLDER, check_inventory, write_inventory
 from services.core.adapters.edge_points import DENSE, TERMS, id_keys
 from services.core.adapters.edge_terms import TermCounts
+from services.core.digest import digest
 from services.core.errors import CorruptData
 
 # Every call of the engine holds the GIL: 256 points keep all other threads waiting for about 10 ms.
@@ -29,7 +30,8 @@ _DELETE_POINTS = 512
 _SCROLL_POINTS = 5000
 _SCROLL_TERMS = 500
 _TERMS_FILE = "terms.bin"
-_KEYS_FILE = "keys.u64"
+_KEYS_FILE = "keys.bin"
+_DIGEST_CHARS = 64
 
 Operation = tuple[str, Any]
 
@@ -178,11 +180,12 @@ class Shard:
         return found
 
     def settle_keys(self) -> None:
-        """Read the keys of its points, stored ones if there are, else by listing the points."""
-        path = self.directory / _KEYS_FILE
-        if not path.is_file() or path.stat().st_size % 8:
-            save_keys(self.directory, self.all_keys())
-        self.keys = np.fromfile(path, dtype="<u8")
+        """Read the keys of its points, the stored ones if they are whole, else by listing the points."""
+        keys = _load_keys(self.directory / _KEYS_FILE)
+        if keys is None:
+            keys = self.all_keys()
+            save_keys(self.directory, keys)
+        self.keys = keys
 
     def all_keys(self) -> np.ndarray:
         """Return the sorted keys of all points, listing them."""
@@ -253,8 +256,16 @@ class Shard:
 
 def save_keys(directory: Path, keys: np.ndarray) -> None:
     """Store the sorted keys of a shard's points."""
+    body = keys.astype("<u8").tobytes()
     with translated(directory):
-        keys.astype("<u8").tofile(directory / _KEYS_FILE)
+        (directory / _KEYS_FILE).write_bytes(digest(body).encode() + body)
+
+
+def _load_keys(path: Path) -> np.ndarray | None:
+    data = path.read_bytes() if path.is_file() else b""
+    body = data[_DIGEST_CHARS:]
+    whole = digest(body).encode() == data[:_DIGEST_CHARS]
+    return np.frombuffer(body, dtype="<u8") if whole else None
 
 
 def _engine_operation(operation: Operation) -> engine.UpdateOperation:
