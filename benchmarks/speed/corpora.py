@@ -34,14 +34,15 @@ class CorpusMissing(Exception):
 
 
 def stdlib(bench: Path) -> Corpus:
-    """Return a copy of the running Python's standard library: its sources, nothing compiled or installed into it."""
-    target = bench / "corpora" / "stdlib"
+    """Return a copy of the Python files of the running Python's standard library.
+
+    Only those, because all that are compared index them: semble leaves most other files out.
+    """
+    target = bench / "corpora" / "stdlib-python"
     if not _complete(target):
-        source = sysconfig.get_path("stdlib")
-        left_out = shutil.ignore_patterns("site-packages", "dist-packages", "__pycache__", "lib-dynload", "config-*")
-        shutil.copytree(source, target, ignore=left_out, symlinks=True)
+        shutil.copytree(sysconfig.get_path("stdlib"), target, ignore=_not_python)
         _mark(target)
-    return Corpus("stdlib", f"standard library of Python {sysconfig.get_python_version()}", target)
+    return Corpus("stdlib", f"Python files of the standard library of Python {sysconfig.get_python_version()}", target)
 
 
 def synthetic(bench: Path, files: int = SYNTHETIC_FILES) -> Corpus:
@@ -72,6 +73,12 @@ def linux(bench: Path, given: str = "") -> Corpus:
         subprocess.run(["tar", "-xJf", str(archives[-1]), "-C", str(target), "--strip-components=1"], check=True)
         _mark(target)
     return Corpus("linux", f"Debian's {target.name}", target)
+
+
+def _not_python(folder: str, names: list[str]) -> list[str]:
+    installed = {"site-packages", "dist-packages", "__pycache__"}
+    files = (name for name in names if not name.endswith(".py") and not Path(folder, name).is_dir())
+    return [*installed.intersection(names), *files]
 
 
 def _complete(target: Path) -> bool:

@@ -64,19 +64,23 @@ def stdlib(bench: Bench) -> Record:
         _note(f"stdlib: run {number + 1} of {bench.runs}")
         runs.append(_quarry(corpus, home, fresh=True))
         runs.append(_measured("floor", measure([sys.executable, "-m", "benchmarks.speed.floor", str(listing)])))
-        runs.append(_measured("semble", semble.index(bench.folder, corpus.path)))
+        for workers in semble.WORKERS:
+            runs.append(_measured(f"semble {workers}", semble.index(bench.folder, corpus.path, workers)))
     unchanged = _quarry(corpus, home, fresh=False)
-    ours, floor, peer = (_medians(runs, program) for program in ("quarry", "floor", "semble"))
-    # Both index the same tree, and semble fewer of its files: the ratio of the times is the safe one to quote.
+    ours, floor = _medians(runs, "quarry"), _medians(runs, "floor")
+    # The faster of the two ways to run it on this machine.
+    peers = {workers: _medians(runs, f"semble {workers}") for workers in semble.WORKERS}
+    workers, peer = min(peers.items(), key=lambda item: item[1]["wall_s"])
     figures = {
         **_figures(ours, runs, home),
         "unchanged_s": unchanged.usage.wall_s,
         "floor_files": runs[1].result["files"],
         "floor_cpu_s": floor["cpu_s"],
         "cpu_over_floor": round(ours["cpu_s"] / floor["cpu_s"], 2),
+        "semble_workers": workers,
         "semble_wall_s": peer["wall_s"],
         "semble_cpu_s": peer["cpu_s"],
-        "semble_files_per_s": round(runs[2].result["files"] / peer["wall_s"], 1),
+        "semble_files": runs[2].result["files"],
         "speed_over_semble": round(peer["wall_s"] / ours["wall_s"], 2),
     }
     return Record("stdlib", figures, [run.row() for run in [*runs, unchanged]], description)
