@@ -1,7 +1,8 @@
 """A `Filter` in the engine's terms."""
 
 from collections import defaultdict
-from collections.abc import Container, Iterable
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 
 import qdrant_edge as engine
 
@@ -10,28 +11,34 @@ from services.core.ports import Filter
 Condition = engine.FieldCondition | engine.Filter
 
 
-def compile_filter(
-    where: Filter,
-    generations: Container[int] = (),
-    retired: Container[int] = (),
-    hidden: Iterable[engine.Filter] = (),
-) -> engine.Filter | None:
-    """Return the engine's filter for one shard, or None if every point passes.
+@dataclass(slots=True)
+class Contents:
+    """At least the values that occur in a shard: what all of its points pass need not be asked for."""
 
-    Of the generations that `where` hides only those in `generations` and
-    `retired` are asked for: a condition that every point passes costs about
-    10 ms per 100,000 points. `hidden` are purges in progress.
+    repos: set[str] = field(default_factory=set)
+    generations: set[int] = field(default_factory=set)
+    retired: set[int] = field(default_factory=set)
+
+    def may_hold(self, where: Filter) -> bool:
+        """Whether points of the repositories that `where` names may be in the shard."""
+        return not where.repos or not self.repos.isdisjoint(where.repos)
+
+
+def compile_filter(where: Filter, contents: Contents, hidden: Iterable[engine.Filter] = ()) -> engine.Filter | None:
+    """Return the engine's filter for a shard of these contents, or None if every point passes.
+
+    A condition costs 3 to 9 ms per 100,000 points even if all of them pass. `hidden` are purges in progress.
     """
     must = [
-        *_any_of("repo", where.repos),
+        *_any_of("repo", () if contents.repos <= set(where.repos) else where.repos),
         *_any_of("lang", where.languages),
         *_any_of("ext", where.extensions),
         *_prefixes(where.path_prefixes),
         *_paths(where),
     ]
     must_not: list[Condition] = [
-        *_any_of("gen", [g for g in where.staged if g in generations]),
-        *_any_of("retired", [g for g in where.retired if g in retired]),
+        *_any_of("gen", [g for g in where.staged if g in contents.generations]),
+        *_any_of("retired", [g for g in where.retired if g in contents.retired]),
         *hidden,
     ]
     if not must and not must_not:

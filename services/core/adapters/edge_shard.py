@@ -15,7 +15,7 @@ import numpy as np
 import qdrant_edge as engine
 
 from services.core.adapters.edge_errors import translated
-from services.core.adapters.edge_filter import equals
+from services.core.adapters.edge_filter import Contents, equals
 from services.core.adapters.edge_layout import ENGINE_FOLDER, check_inventory, write_inventory
 from services.core.adapters.edge_points import DENSE, TERMS, id_keys
 from services.core.adapters.edge_terms import TermCounts
@@ -39,7 +39,10 @@ Operation = tuple[str, Any]
 def shard_config(dim: int, *, sealed: bool) -> engine.EdgeConfig:
     """Return the engine's settings of a shard.
 
-    No HNSW (m=0): its build takes 47 s per 100,000 points, and a linear scan of binary codes 2 ms.
+    No HNSW (m=0): its build takes 47 s per 100,000 points, and a linear scan of 4-bit codes 1.5 ms
+    (4 to 8 ms for the vectors themselves). Of 100,000 chunks of the Linux kernel and 100 queries,
+    256-d static model, 4-bit codes found 0.999 of the exact 100 best, binary ones with twice the
+    oversampling 0.673 in the same time.
     The inverse document frequency is ours, hence no modifier. No write-ahead log: the ledger
     sends again what was not acknowledged after a flush, and upserts take 30 % less time.
     """
@@ -50,7 +53,7 @@ def shard_config(dim: int, *, sealed: bool) -> engine.EdgeConfig:
                 size=dim,
                 distance=engine.Distance.Dot,
                 datatype=engine.VectorStorageDatatype.Float16,
-                quantization_config=engine.BinaryQuantizationConfig(),
+                quantization_config=engine.TurboQuantQuantizationConfig(bits=engine.TurboQuantBitSize.Bits4),
             )
         },
         sparse_vectors={TERMS: engine.EdgeSparseVectorParams(memory=cold if sealed else None)},
@@ -70,7 +73,7 @@ def shard_config(dim: int, *, sealed: bool) -> engine.EdgeConfig:
 class Shard:
     """A shard that is open.
 
-    `points` counts the live points; `generations` and `retired` hold at least the values that occur in it.
+    `points` counts the live points; `contents` are at least the values that occur in it.
     `keys`, sorted, hold at least the keys of its points, or are None while it takes new points.
     `journal` collects what is done to a shard while a copy of it is sealed.
     """
@@ -84,8 +87,7 @@ class Shard:
         self._engine = opened
         self._dirty = False
         self.points = self._engine.info().points_count
-        self.generations = self._values("gen")
-        self.retired = self._values("retired")
+        self.contents = self._read_contents()
 
     @classmethod
     def create(cls, directory: Path, dim: int) -> "Shard":
@@ -111,14 +113,16 @@ class Shard:
         with translated(directory):
             return cls(directory, engine.EdgeShard.load(str(directory / ENGINE_FOLDER)))
 
-    def upsert(self, points: list[engine.Point], generations: Iterable[int]) -> None:
-        """Insert or replace points."""
-        self.generations.update(generations)
+    def upsert(self, points: list[engine.Point], payloads: Iterable[dict[str, Any]]) -> None:
+        """Insert or replace points, which have these payloads."""
+        for payload in payloads:
+            self.contents.repos.add(payload["repo"])
+            self.contents.generations.add(payload["gen"])
         self._apply(("upsert", points))
 
     def retire(self, ids: Sequence[UUID], generation: int) -> None:
         """Mark those of the points that are here as replaced by `generation`."""
-        self.retired.add(generation)
+        self.contents.retired.add(generation)
         for start in range(0, len(ids), _RETIRE_POINTS):
             here = self.present(ids[start : start + _RETIRE_POINTS])
             if here:
@@ -129,16 +133,18 @@ class Shard:
         while ids := self.scroll(equals(key, value)):
             for start in range(0, len(ids), _DELETE_POINTS):
                 self._apply(("delete", ids[start : start + _DELETE_POINTS]))
-        for held, of in ((self.generations, "gen"), (self.retired, "retired")):
-            if of == key:
-                held.discard(int(value))
+        held: dict[str, set[Any]] = {
+            "repo": self.contents.repos,
+            "gen": self.contents.generations,
+            "retired": self.contents.retired,
+        }
+        held[key].discard(value)
 
     def replay(self, journal: Iterable[Operation]) -> None:
         """Do again what was done to the shard that this one replaces."""
         for operation in journal:
             self._apply(operation)
-        self.generations |= self._values("gen")
-        self.retired |= self._values("retired")
+        self.contents = self._read_contents()
 
     def search(self, requests: list[engine.QueryRequest]) -> list[list[engine.ScoredPoint]]:
         """Run several queries as one."""
@@ -235,10 +241,13 @@ class Shard:
         if self.journal is not None:
             self.journal.append(operation)
 
-    def _values(self, field: str) -> set[int]:
+    def _read_contents(self) -> Contents:
+        return Contents(self._values("repo"), self._values("gen"), self._values("retired"))
+
+    def _values(self, field: str) -> set[Any]:
         request = engine.FacetRequest(field, limit=1_000_000, exact=False)
         with translated(self.directory):
-            return {int(hit.value) for hit in self._engine.facet(request).hits}
+            return {hit.value for hit in self._engine.facet(request).hits}
 
     def _pages(self, size: int, *, with_terms: bool) -> Iterator[tuple[list[UUID], list[int]]]:
         offset: Any = None

@@ -31,8 +31,8 @@ from services.core.ports import Candidates, Filter, Points
 
 log = logging.getLogger(__name__)
 
-# Rescoring four times as many candidates as asked for brings back what binary codes lose.
-_OVERSAMPLING = 4.0
+# Rescoring twice as many candidates as asked for brings back what 4-bit codes lose (`shard_config`).
+_OVERSAMPLING = 2.0
 _RETRY_SEAL_S = 60.0
 # A sealed shard is sealed again when this part of it is dead or has moved to its mutable part.
 _WASTE = 0.5
@@ -44,7 +44,7 @@ class EdgeVectors:
     """A `VectorWriter` and `VectorReader` in `directory`; threads may share it, processes may not.
 
     Searches of up to `exact_points` points are exact; beyond, dense ones compare
-    binary codes and rescore. A shard that has `shard_points` points is sealed.
+    4-bit codes and rescore. A shard that has `shard_points` points is sealed.
 
     Raises:
         Unavailable: another process has it open.
@@ -119,7 +119,9 @@ class EdgeVectors:
         with self._reading:
             wanted = self._queries(dense, sparse)
             found: dict[str, dict[UUID, float]] = {name: {} for name in wanted}
-            for shard in self._shards if wanted else ():
+            for shard in self._shards:
+                if not wanted or not shard.contents.may_hold(where):
+                    continue
                 filtered = self._filter(shard, where)
                 requests = [_request(query, params, filtered, limit) for query, params in wanted.values()]
                 for name, hits in zip(wanted, shard.search(requests), strict=True):
@@ -139,7 +141,8 @@ class EdgeVectors:
         if admits_nothing(where):
             return 0
         with self._reading:
-            return sum(shard.count(self._filter(shard, where)) for shard in self._shards)
+            shards = [shard for shard in self._shards if shard.contents.may_hold(where)]
+            return sum(shard.count(self._filter(shard, where)) for shard in shards)
 
     def maintain(self) -> None:
         """Begin to seal a shard that needs it, or take over a sealed one; call it now and then while writing."""
@@ -192,8 +195,7 @@ class EdgeVectors:
             raise Unavailable(f"vector store {str(self._directory)!r} is closed")
         for shard, at in self._homes(points.ids[rows.start : rows.stop]):
             here = [rows.start + i for i in at]
-            generations = {points.payloads[row]["gen"] for row in here}
-            shard.upsert(engine_points(points, dense, here), generations)
+            shard.upsert(engine_points(points, dense, here), [points.payloads[row] for row in here])
             if shard is self._shards[-1]:
                 self._count_terms(points, here)
         if self._is_full(self._shards[-1]):
@@ -329,7 +331,7 @@ class EdgeVectors:
         shutil.rmtree(shard.directory, ignore_errors=True)
 
     def _filter(self, shard: Shard, where: Filter) -> engine.Filter | None:
-        return compile_filter(where, shard.generations, shard.retired, self._hidden)
+        return compile_filter(where, shard.contents, self._hidden)
 
     def _queries(
         self, dense: np.ndarray | None, sparse: tuple[np.ndarray, np.ndarray] | None
