@@ -16,6 +16,7 @@ from services.core.ledger import JobState
 from services.core.settings import Settings
 from services.embedded.access import reach
 from services.embedded.client import OwnerClient
+from services.embedded.launcher import Zygote
 from services.embedded.owner import Owner
 
 _POLL_S = 0.1
@@ -96,21 +97,31 @@ def _follow(jobs: _Jobs, job_id: int) -> dict[str, Any]:
 
 @contextmanager
 def _jobs(settings: Settings) -> Iterator[_Jobs]:
-    access = reach(settings, "index")
-    if isinstance(access, OwnerClient):
-        yield _RemoteJobs(access)
-        return
+    zygote = Zygote(settings)
+    try:
+        access = reach(settings, "index")
+        if isinstance(access, OwnerClient):
+            yield _RemoteJobs(access)
+            return
+        with _runner(access, zygote) as runner:
+            yield _LocalJobs(access, runner.submit)
+    finally:
+        zygote.close()
+
+
+@contextmanager
+def _runner(owner: Owner, zygote: Zygote) -> Iterator[Any]:
     from services.embedded.jobs import JobRunner
 
-    runner = JobRunner(access)
+    runner = JobRunner(owner, zygote)
     try:
-        with _socket(access, runner):
+        with _socket(owner, runner):
             runner.start(resume=False)
-            yield _LocalJobs(access, runner.submit)
+            yield runner
             runner.finish()
     finally:
         runner.stop()
-        access.close()
+        owner.close()
 
 
 @contextmanager

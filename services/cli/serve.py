@@ -5,14 +5,16 @@ from argparse import Namespace
 from services.core.settings import Settings
 from services.embedded.access import own
 from services.embedded.jobs import JobRunner
+from services.embedded.launcher import Zygote
 from services.embedded.server import listen
 from services.embedded.serving import open_socket, web_app
 
 
 def serve(arguments: Namespace, settings: Settings) -> int:
     """Serve until interrupted."""
+    zygote = Zygote(settings)
     owner = own(settings, "serve")
-    runner = JobRunner(owner)
+    runner = JobRunner(owner, zygote)
     try:
         server = listen(web_app(owner, runner, arguments.host), arguments.host, arguments.port)
         socket = open_socket(owner, runner)
@@ -26,4 +28,5 @@ def serve(arguments: Namespace, settings: Settings) -> int:
     finally:
         runner.stop()
         owner.close()
+        zygote.close()
     return 0

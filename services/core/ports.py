@@ -4,15 +4,20 @@ Each port has a local and a served implementation in `services.core.adapters`;
 one contract suite in tests/contract runs every implementation of a port.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 from uuid import UUID
 
-import numpy as np
-
 from services.core.model import FileRef, Message, Skipped
-from services.core.texts import Texts
+
+if TYPE_CHECKING:
+    # Half of the commands need no array; importing NumPy takes them 0.15 s.
+    import numpy as np
+
+    from services.core.texts import Texts
 
 Emit = Callable[[Message], None]
 

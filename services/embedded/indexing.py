@@ -90,6 +90,7 @@ class _Run:
             self.owner.vectors.purge(generation=self.job.id)
 
     def _plan(self, revision: _Revision) -> None:
+        self.pool.warm()
         self._forget_points()
         owner, repo = self.owner, self.repo
         base = None

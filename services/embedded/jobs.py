@@ -10,6 +10,7 @@ from services.core.catalog import Repo
 from services.core.errors import QuarryError
 from services.core.ledger import OPEN_STATES, Job, JobState
 from services.embedded.indexing import run_job
+from services.embedded.launcher import Interpreters, Launcher
 from services.embedded.owner import Owner
 from services.embedded.pool import WorkerPool
 from services.indexer.commit import remove
@@ -52,7 +53,7 @@ def run_now(owner: Owner, repo: Repo) -> dict[str, Any]:
     Raises:
         QuarryError: the job failed.
     """
-    pool = WorkerPool(owner.settings, owner.home.run)
+    pool = WorkerPool(owner.settings, owner.home.run, Interpreters())
     try:
         return run_job(owner, pool, request_job(owner, repo.source, repo.name, repo.ref).id)
     finally:
@@ -62,9 +63,9 @@ def run_now(owner: Owner, repo: Repo) -> dict[str, Any]:
 class JobRunner:
     """Runs the jobs of a serving owner in a thread of its own, oldest first."""
 
-    def __init__(self, owner: Owner) -> None:
+    def __init__(self, owner: Owner, launcher: Launcher) -> None:
         self._owner = owner
-        self._pool = WorkerPool(owner.settings, owner.home.run)
+        self._pool = WorkerPool(owner.settings, owner.home.run, launcher)
         self._inbox: queue.Queue[int | None] = queue.Queue()
         self._lock = threading.Lock()
         self._active: int | None = None

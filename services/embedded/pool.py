@@ -8,10 +8,8 @@ parsing is named in the outcome, so that the next attempt can leave it unparsed.
 import json
 import os
 import selectors
-import subprocess
-import sys
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,12 +18,11 @@ from typing import Any
 from services.core.errors import Unavailable
 from services.core.model import ParseNote
 from services.core.settings import Settings
+from services.embedded.launcher import Launcher, Process
 from services.embedded.mark import Mark
 
 _ORDERS_PER_WORKER = 2
 _TICK_S = 0.2
-_COMMAND = (sys.executable, "-m", "services.embedded.worker")
-_REPOSITORY_ROOT = str(Path(__file__).resolve().parents[2])
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +52,17 @@ class Outcome:
 class WorkerPool:
     """Up to `settings.worker_count` workers, started when there is work for them."""
 
-    def __init__(self, settings: Settings, run: Path, command: Sequence[str] = _COMMAND) -> None:
+    def __init__(self, settings: Settings, run: Path, launcher: Launcher) -> None:
         self._settings = settings
         self._run = run
-        self._command = command
+        self._launcher = launcher
         self._workers: list[_Worker] = []
         self._stopping = False
+
+    def warm(self) -> None:
+        """Get ready: orders will come soon."""
+        if not self._workers:
+            self._launcher.warm()
 
     def stop(self) -> None:
         """End `outcomes` soon; may be called from another thread."""
@@ -100,7 +102,7 @@ class WorkerPool:
                 if waiting and len(worker.orders) < depth:
                     worker.send(waiting.popleft())
             while depth == 1 and waiting and len(self._workers) < self._settings.worker_count:
-                self._workers.append(_Worker(self._command, self._settings, self._free_mark()))
+                self._workers.append(_Worker(self._launcher.launch(), self._settings, self._free_mark()))
                 self._workers[-1].send(waiting.popleft())
 
     def _free_mark(self) -> Path:
@@ -130,44 +132,30 @@ class WorkerPool:
 
     def _bury(self, worker: "_Worker", waiting: deque[Order], reason: ParseNote) -> Outcome:
         parsing = worker.mark.get()
-        self._dismiss(worker)
+        end = self._dismiss(worker)
         order = worker.orders.popleft()
         waiting.extendleft(reversed(worker.orders))
         if parsing is None:
-            return Outcome(order, error=f"a worker ended unexpectedly ({worker.epitaph()})")
+            return Outcome(order, error=f"a worker ended unexpectedly ({end})")
         return Outcome(order, error=f"{reason.value} on {parsing[0]!r}", suspects={parsing[0]: reason.value})
 
-    def _dismiss(self, worker: "_Worker") -> None:
-        worker.kill()
+    def _dismiss(self, worker: "_Worker") -> str:
         self._workers.remove(worker)
+        return worker.kill()
 
 
 class _Worker:
     """One process, its unanswered orders in the order they were sent, and its mark."""
 
-    def __init__(self, command: Sequence[str], settings: Settings, mark_path: Path) -> None:
+    def __init__(self, process: Process, settings: Settings, mark_path: Path) -> None:
         self.orders: deque[Order] = deque()
         self.mark_path = mark_path
         self.mark = Mark(mark_path)
         self.mark.set(None)
-        # One thread each: the cores are shared out by processes.
-        env = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONPATH": _python_path()}
-        self._process = subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env=env,
-            start_new_session=True,
-        )
-        assert self._process.stdout is not None
-        self.output = self._process.stdout.fileno()
+        self.process = process
+        self.output = process.stdout.fileno()
         self._buffer = b""
         self._write({"settings": settings.to_json(), "mark": str(mark_path)})
-
-    @property
-    def pid(self) -> int:
-        """The process's id."""
-        return self._process.pid
 
     def send(self, order: Order) -> None:
         """Give the worker an order; a worker that is gone answers by its end of file."""
@@ -187,27 +175,13 @@ class _Worker:
         parsing = self.mark.get()
         return parsing[1] if parsing else 0.0
 
-    def epitaph(self) -> str:
-        """Return how the process ended, for the record."""
-        code = self._process.returncode
-        return f"signal {-code}" if code is not None and code < 0 else f"status {code}"
-
-    def kill(self) -> None:
-        """End the process and wait for it."""
-        self._process.kill()
-        self._process.wait()
-        for stream in (self._process.stdin, self._process.stdout):
-            with suppress(BrokenPipeError):
-                stream.close()  # type: ignore[union-attr]
+    def kill(self) -> str:
+        """End the process, remove its mark and say how it ended."""
+        code = self.process.kill()
         self.mark_path.unlink(missing_ok=True)
+        return f"signal {-code}" if code < 0 else f"status {code}"
 
     def _write(self, document: dict[str, Any]) -> None:
-        assert self._process.stdin is not None
         with suppress(BrokenPipeError):
-            self._process.stdin.write(json.dumps(document).encode() + b"\n")
-            self._process.stdin.flush()
-
-
-def _python_path() -> str:
-    known = os.environ.get("PYTHONPATH")
-    return f"{_REPOSITORY_ROOT}{os.pathsep}{known}" if known else _REPOSITORY_ROOT
+            self.process.stdin.write(json.dumps(document).encode() + b"\n")
+            self.process.stdin.flush()

@@ -12,7 +12,7 @@ import resource
 import signal
 import sys
 from collections.abc import Callable, Mapping
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -26,7 +26,7 @@ from services.core.database import open_database
 from services.core.errors import Unavailable
 from services.core.ledger import BatchState, Ledger
 from services.core.model import Message
-from services.core.ports import Source
+from services.core.ports import Embedder, Source
 from services.core.settings import Settings
 from services.core.wiring import open_blobs, open_cache, open_embedder
 from services.embedded.home import Home
@@ -50,6 +50,12 @@ def main() -> None:
         order = json.loads(line)
         answers.write(json.dumps(_attempt(work, order)) + "\n")
         answers.flush()
+
+
+@lru_cache(maxsize=1)
+def load(settings: Settings) -> Embedder:
+    """Return the embedder; called before a fork, all workers share it."""
+    return open_embedder(settings)
 
 
 def _private_stdout() -> TextIO:
@@ -81,7 +87,7 @@ def _worker(settings: Settings, mark: Mark) -> Callable[[dict[str, Any]], None]:
     ledger = Ledger(open_database(home.database))
     blobs = open_blobs(home.blobs)
     cache = open_cache(settings, home.cache)
-    embedder = open_embedder(settings)
+    embedder = load(settings)
     sources = _Sources(Limits(max_file_bytes=settings.max_file_bytes))
 
     def watch(_index: int | None, locator: str) -> None:

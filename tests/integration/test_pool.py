@@ -8,6 +8,7 @@ import pytest
 
 from services.core.errors import Unavailable
 from services.core.settings import Settings
+from services.embedded.launcher import Interpreters
 from services.embedded.mark import Mark
 from services.embedded.pool import Order, WorkerPool
 
@@ -16,7 +17,7 @@ SCRIPT = [sys.executable, str(Path(__file__).parents[1] / "scripted_worker.py")]
 
 @pytest.fixture
 def pool(tmp_path):
-    pool = WorkerPool(Settings(home=tmp_path, workers=2, parse_timeout_s=0.5), tmp_path, SCRIPT)
+    pool = WorkerPool(Settings(home=tmp_path, workers=2, parse_timeout_s=0.5), tmp_path, Interpreters(SCRIPT))
     yield pool
     pool.close()
 
@@ -87,7 +88,7 @@ def test_a_run_left_early_does_not_answer_in_the_next(pool):
 
 def test_closing_leaves_no_process_and_no_file(pool, tmp_path):
     list(pool.outcomes(orders("work", "work")))
-    pids = [worker.pid for worker in pool._workers]
+    pids = [worker.process.pid for worker in pool._workers]
 
     pool.close()
 
