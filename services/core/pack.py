@@ -10,7 +10,7 @@ The shape follows restic's and Borg's packs (immutable, index at the end).
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import zstandard
 
@@ -26,8 +26,7 @@ _LEVEL = 3
 _MAX_INDEX_BYTES = 256 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class TextSpan:
+class TextSpan(NamedTuple):
     """Where a chunk's text lies: byte offset and length of its frame, bytes unpacked, digest of the text."""
 
     offset: int
@@ -52,8 +51,7 @@ class PackedFile:
     count: int
 
 
-@dataclass(frozen=True, slots=True)
-class PackedChunk:
+class PackedChunk(NamedTuple):
     """A chunk of a pack: `core.model.Chunk` with the place of its text."""
 
     text: TextSpan

@@ -30,7 +30,8 @@ class TermCounts:
 
     def add(self, indices: np.ndarray, documents: int) -> None:
         """Count `documents` documents whose terms, uint32 and unique in each, are `indices` together."""
-        np.add.at(self._table(), _buckets(indices), 1)
+        # With a Python 1 this takes a slow path: 50 instead of 2 ns a term.
+        np.add.at(self._table(), _buckets(indices), np.uint32(1))
         self.documents += documents
 
     def merge(self, other: "TermCounts", sign: int = 1) -> None:
