@@ -1,6 +1,5 @@
 """The engine's errors as Quarry's: one plain `Exception` type with a text, and panics that are no `Exception`."""
 
-import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -39,9 +38,3 @@ def _quarry_error(error: BaseException, directory: Path) -> QuarryError:
     if _TRANSIENT.search(text):
         return Unavailable(f"vector store {str(directory)!r} can't be used: {text}")
     return CorruptData(f"vector store {str(directory)!r} is damaged: {text}; run 'quarry rebuild'")
-
-
-def free_mb(directory: Path) -> int:
-    """Return the free space of the file system of `directory`, in units of 10^6 bytes."""
-    stat = os.statvfs(directory)
-    return stat.f_bavail * stat.f_frsize // 1_000_000

@@ -53,7 +53,9 @@ def shard_config(dim: int, *, sealed: bool) -> engine.EdgeConfig:
                 size=dim,
                 distance=engine.Distance.Dot,
                 datatype=engine.VectorStorageDatatype.Float16,
-                quantization_config=engine.TurboQuantQuantizationConfig(bits=engine.TurboQuantBitSize.Bits4),
+                quantization_config=engine.TurboQuantQuantizationConfig(
+                    bits=engine.TurboQuantBitSize.Bits4, memory=engine.Memory.Cached
+                ),
             )
         },
         sparse_vectors={TERMS: engine.EdgeSparseVectorParams(memory=cold if sealed else None)},
