@@ -14,7 +14,7 @@ from tests.contract.test_vectors_contract import DIM, found, make_points
 _ROOT = Path(__file__).resolve().parents[2]
 POINTS = 3000
 STEP = 100
-KILLS = 8
+KILLS = 6
 SHARD_POINTS = 700
 
 # Upserts slice after slice in an order of its own, says what it has begun and what is flushed,

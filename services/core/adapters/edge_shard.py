@@ -37,12 +37,11 @@ Operation = tuple[str, Any]
 
 
 def shard_config(dim: int, *, sealed: bool) -> engine.EdgeConfig:
-    """Return the engine's settings of a shard.
+    """Return the engine's settings of a shard; the figures are of a two-core machine.
 
-    No HNSW (m=0): its build takes 47 s per 100,000 points, and a linear scan of 4-bit codes 1.5 ms
-    (4 to 8 ms for the vectors themselves). Of 100,000 chunks of the Linux kernel and 100 queries,
-    256-d static model, 4-bit codes found 0.999 of the exact 100 best, binary ones with twice the
-    oversampling 0.673 in the same time.
+    No HNSW (m=0): building it takes 47 s per 100,000 points and freezes the process; a linear scan of
+    4-bit codes takes 1.5 ms, of the vectors 4 to 8 ms. With 100,000 chunks of the Linux kernel (256-d
+    static model, 100 queries) the codes found 0.999 of the exact 100 best, binary codes 0.673 in the same time.
     The inverse document frequency is ours, hence no modifier. No write-ahead log: the ledger
     sends again what was not acknowledged after a flush, and upserts take 30 % less time.
     """
