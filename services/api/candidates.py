@@ -22,11 +22,12 @@ _CANDIDATES = 150
 # Where part of the filter is checked only afterwards, enough must be left.
 _CANDIDATES_SELECTIVE = 1_000
 _SYMBOL_CANDIDATES = 300
-# Weights of the dense and the sparse list. An identifier is found by its letters, a question by either.
-_WEIGHTS_WORDS = (1.0, 1.0)
+# Weights of the dense and the sparse list. An identifier is found by its letters; a question by
+# either, but the static model is the weaker of the two on words it never saw together.
+_WEIGHTS_WORDS = (0.7, 1.3)
 _WEIGHTS_SYMBOL = (0.6, 1.4)
 # Chunks that define a name of the query must at least be candidates.
-_WEIGHT_DEFINITIONS = 1.0
+_WEIGHT_DEFINITIONS = 0.5
 _DEFINITION_CANDIDATES = 40
 _MAX_NAMES = 3
 
@@ -77,9 +78,8 @@ class Retriever:
 
     def _symbols(self, text: str, scope: Scope) -> list[Ranked]:
         defining = self._sparse(symbol_query(last_name(text)), scope, _SYMBOL_CANDIDATES)
-        mentioning = self._sparse(sparse_query(text), scope, _SYMBOL_CANDIDATES)
-        points = dict.fromkeys(point for point, _ in (*defining, *mentioning))
-        return [Ranked(hit.chunk, hit.score) for hit in rank_symbols(text, self._chunks(list(points), scope).values())]
+        chunks = self._chunks([point for point, _ in defining], scope)
+        return [Ranked(hit.chunk, hit.score) for hit in rank_symbols(text, chunks.values())]
 
     def _dense(self, text: str) -> np.ndarray:
         vector: np.ndarray = self._embedder.embed(Texts([text]))[0]

@@ -19,9 +19,15 @@ _FAR_FOLDER_WEIGHT = 0.25
 
 @dataclass(frozen=True, slots=True)
 class PathWords:
-    """Stem → weight in (0, 1] of every word of a path; `stem` is the file's name without extensions, lower case."""
+    """What a path's words are.
+
+    weights: stem of every word → weight in (0, 1], the nearer to the file's name the higher. subject: those
+    that name the file, or its folder where the file is named for its role. stem: the file's name without
+    extension, lower case.
+    """
 
     weights: dict[str, float]
+    subject: frozenset[str]
     stem: str
     reexport: bool
 
@@ -37,7 +43,8 @@ def path_words(path: str) -> PathWords:
         _add(weights, text, 1.0)
     for distance, folder in enumerate(reversed(folders)):
         _add(weights, folder, _FOLDER_WEIGHTS[distance] if distance < len(_FOLDER_WEIGHTS) else _FAR_FOLDER_WEIGHT)
-    return PathWords(weights, bare.lower(), name in _REEXPORTS)
+    named = frozenset(stem(word) for word in split_words(subject[0]))
+    return PathWords(weights, named, bare.lower(), name in _REEXPORTS)
 
 
 def _add(weights: dict[str, float], text: str, weight: float) -> None:

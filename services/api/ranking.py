@@ -8,6 +8,7 @@ such rules to be worth more than the embedding model (0.67 to 0.83 NDCG@10, over
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import pairwise
 
 from services.api.paths import PathWords, path_words
@@ -17,21 +18,23 @@ from services.core.model import FileKind
 from services.core.payload import StoredChunk
 
 # A definition of the very name asked for beats whatever only mentions it, in every list.
-_DEFINES = 3.0
+_DEFINES = 2.0
 # The same letters in other case: usually the same thing in another language's convention.
 _DEFINES_OTHER_CASE = 0.8
 # `parser.py` that defines Parser is its home, other definitions are overloads or stand-ins.
 _DEFINES_IN_ITS_FILE = 1.5
 # A name within a longer query may be incidental.
-_DEFINES_WITHIN_WORDS = 0.5
-# All words of the query in the path; as much as being first in every list.
-_PATH = 1.0
+_DEFINES_WITHIN_WORDS = 0.3
+# All words of the query in the path. Lexical search knows the path too; this is what it leaves over.
+_PATH = 0.5
+# All words of the file's own name in the query.
+_SUBJECT = 0.3
 # All words of the query in the names that the chunk defines.
-_NAME = 0.5
+_NAME = 0.3
 # The best chunk of the file that has most of the fused score.
-_COHERENCE = 0.2
+_COHERENCE = 0.3
 # The query names the repository.
-_REPO_NAMED = 0.3
+_REPO_NAMED = 0.4
 # Each further chunk of a file counts this much of the one before.
 _SAME_FILE = 0.5
 
@@ -69,18 +72,23 @@ def rank(query: Query, candidates: Sequence[Candidate], *, repos_in_scope: int =
     """Order `candidates`, best first; equal scores by repository, path and place in the file."""
     rarity = word_rarity(query.words, (c.chunk.path for c in candidates))
     coherent = coherence(candidates)
+    # Many chunks share a file, and a repository: what only depends on those is found once.
+    by_path = {path: _path_boosts(query, path_words(path), rarity) for path in {c.chunk.path for c in candidates}}
+    by_repo = {
+        repo: repo_boost(query, repo) if repos_in_scope > 1 else 0.0 for repo in {c.chunk.repo for c in candidates}
+    }
     scored = []
     for candidate in candidates:
         chunk, path = candidate.chunk, path_words(candidate.chunk.path)
         boosts = {
             "fused": candidate.fused,
             "defines": definition_boost(query, chunk, path),
-            "path": path_boost(query, path, rarity),
+            **by_path[chunk.path],
             "name": name_boost(query, chunk),
             "coherence": coherent.get((chunk.repo, chunk.path, chunk.ordinal), 0.0),
-            "repo": repo_boost(query, chunk.repo) if repos_in_scope > 1 else 0.0,
+            "repo": by_repo[chunk.repo],
         }
-        weight = kind_weight(query, chunk.kind) * reexport_weight(query, path)
+        weight = kind_weight(query, chunk.kind) * reexport_weight(chunk, path)
         scored.append(Ranked(chunk, sum(boosts.values()) * weight, boosts | {"kind": weight}))
     return spread(sorted(scored, key=_order))
 
@@ -123,18 +131,33 @@ def coverage(word: str, path: PathWords) -> float:
     return 0.5 * max(near, default=0.0)
 
 
+def subject_boost(query: Query, path: PathWords, rarity: Mapping[str, float]) -> float:
+    """Return the boost for a file whose own name the query says whole: `response.py` for "response headers"."""
+    if query.symbol or not path.subject:
+        return 0.0
+    return _SUBJECT * len(path.subject & rarity.keys()) / len(path.subject)
+
+
 def name_boost(query: Query, chunk: StoredChunk) -> float:
     """Return the boost for query words in the names the chunk defines or lies in."""
     if query.symbol or not query.words:
         return 0.0
-    names = {stem(word) for name in (*chunk.defines, chunk.symbol) for word in split_words(name)}
+    names = name_words((*chunk.defines, chunk.symbol))
     return _NAME * sum(word in names for word in query.words) / len(query.words)
+
+
+@lru_cache(maxsize=10_000)
+def name_words(names: tuple[str, ...]) -> frozenset[str]:
+    """Return the stems of all words of `names`."""
+    return frozenset(stem(word) for name in names for word in split_words(name))
 
 
 def repo_boost(query: Query, repo: str) -> float:
     """Return the boost for a repository whose name the query says."""
-    names = {stem(word) for word in split_words(repo.rpartition("/")[2])}
-    return _REPO_NAMED if names and names <= set(query.words) else 0.0
+    # As written, not by stem: "request" does not name the repository `requests`.
+    name = "".join(split_words(repo.rpartition("/")[2]))
+    words = split_words(query.text)
+    return _REPO_NAMED if name in words or name in map("".join, pairwise(words)) else 0.0
 
 
 def kind_weight(query: Query, kind: str) -> float:
@@ -142,9 +165,9 @@ def kind_weight(query: Query, kind: str) -> float:
     return 1.0 if kind in query.asks_for else _KIND_WEIGHTS.get(kind, 1.0)
 
 
-def reexport_weight(query: Query, path: PathWords) -> float:
-    """Return the factor for files such as `__init__.py`, unless the query names the file."""
-    return _REEXPORT if path.reexport and not query.symbol else 1.0
+def reexport_weight(chunk: StoredChunk, path: PathWords) -> float:
+    """Return the factor for a part of a file such as `__init__.py` that defines nothing itself."""
+    return _REEXPORT if path.reexport and not chunk.defines else 1.0
 
 
 def coherence(candidates: Sequence[Candidate]) -> dict[tuple[str, str, int], float]:
@@ -181,6 +204,10 @@ def spread(ranked: Sequence[Ranked]) -> list[Ranked]:
         seen[file] = seen.get(file, 0) + 1
         spread_out.append(Ranked(hit.chunk, hit.score * factor, {**hit.rules, "same_file": factor}))
     return sorted(spread_out, key=_order)
+
+
+def _path_boosts(query: Query, path: PathWords, rarity: Mapping[str, float]) -> dict[str, float]:
+    return {"path": path_boost(query, path, rarity), "subject": subject_boost(query, path, rarity)}
 
 
 def _joined_boost(words: Sequence[str], path: PathWords, rarity: Mapping[str, float]) -> float:

@@ -15,6 +15,7 @@ from services.api.ranking import (
     rank,
     reexport_weight,
     repo_boost,
+    subject_boost,
     word_rarity,
 )
 from services.api.words import stem
@@ -80,7 +81,9 @@ def test_a_qualified_name_is_read_in_every_notation():
 
 
 def test_the_definition_beats_chunks_that_only_mention_the_name():
-    assert ranked("RetryPolicy", Candidate(chunk("use.py"), 1.0), Candidate(chunk("x.py", defines=["RetryPolicy"]), 0.1)) == [
+    assert ranked(
+        "RetryPolicy", Candidate(chunk("use.py"), 1.0), Candidate(chunk("x.py", defines=["RetryPolicy"]), 0.1)
+    ) == [
         "x.py",
         "use.py",
     ]
@@ -90,7 +93,9 @@ def test_a_definition_in_the_file_of_that_name_is_its_home():
     query = understand("RetryPolicy")
     home, elsewhere = (chunk(path, defines=["RetryPolicy"]) for path in ("retry_policy.py", "stubs.py"))
 
-    assert definition_boost(query, home, path_words(home.path)) > definition_boost(query, elsewhere, path_words(elsewhere.path))
+    assert definition_boost(query, home, path_words(home.path)) > definition_boost(
+        query, elsewhere, path_words(elsewhere.path)
+    )
 
 
 def test_other_case_and_names_within_words_count_less():
@@ -109,12 +114,14 @@ def test_words_of_the_query_in_the_path_lift_a_file():
 
 def test_short_forms_and_joined_words_match_paths():
     assert coverage(stem("configuration"), path_words("src/config.py")) == 1.0
-    assert path_boost(understand("rate limiter"), path_words("ratelimiter.go"), {"rate": 1.0, "limit": 1.0}) == 1.0
-    assert path_boost(understand("ratelimiter"), path_words("rate_limiter.go"), {stem("ratelimiter"): 1.0}) == 1.0
+    assert path_boost(understand("rate limiter"), path_words("ratelimiter.go"), {"rate": 1.0, "limit": 1.0}) > 0
+    assert path_boost(understand("ratelimiter"), path_words("rate_limiter.go"), {stem("ratelimiter"): 1.0}) > 0
 
 
 def test_a_folder_stands_for_its_index_file():
-    assert coverage("handl", path_words("src/handler/mod.rs")) == 1.0 > coverage("handl", path_words("src/handler/x.rs"))
+    assert (
+        coverage("handl", path_words("src/handler/mod.rs")) == 1.0 > coverage("handl", path_words("src/handler/x.rs"))
+    )
 
 
 def test_a_word_that_every_path_has_counts_less_than_a_rare_one():
@@ -136,35 +143,60 @@ def test_kinds_other_than_code_rank_lower_unless_asked_for(kind):
     assert kind_weight(understand(f"parser {words.get(kind, kind)}"), kind) == 1
 
 
-def test_a_file_that_only_passes_names_on_ranks_lower():
-    assert reexport_weight(understand("the parser"), path_words("pkg/__init__.py")) < 1
-    assert reexport_weight(understand("the parser"), path_words("pkg/parser.py")) == 1
+def test_a_part_of_an_index_file_that_defines_nothing_ranks_lower():
+    path = path_words("pkg/__init__.py")
+
+    assert reexport_weight(chunk("pkg/__init__.py"), path) < 1
+    assert reexport_weight(chunk("pkg/__init__.py", defines=["parse"]), path) == 1
+    assert reexport_weight(chunk("pkg/parser.py"), path_words("pkg/parser.py")) == 1
+
+
+def test_a_file_whose_whole_name_the_query_says_beats_one_with_more_to_its_name():
+    rarity = dict.fromkeys(understand("response headers").words, 1.0)
+
+    def boost(path):
+        return subject_boost(understand("response headers"), path_words(path), rarity)
+
+    assert (
+        boost("http/response.py")
+        == boost("http/response/index.ts")
+        > boost("http/response_cache.py")
+        > boost("http/x.py")
+    )
 
 
 def test_naming_the_repository_prefers_it_only_among_several():
     flask, other = chunk("a.py", repo="pallets/flask"), chunk("b.py", repo="django")
 
     assert repo_boost(understand("flask blueprints"), "pallets/flask") > 0 == repo_boost(understand("flask"), "django")
+    assert repo_boost(understand("send a request"), "psf/requests") == 0
+    assert repo_boost(understand("lazy nvim plugins"), "lazy.nvim") > 0
     assert ranked("flask blueprints", other, flask, repos=2)[0] == "a.py"
     assert ranked("flask blueprints", Candidate(other, 0.6), flask)[0] == "b.py"
 
 
 def test_several_hits_in_one_file_lift_its_best_one():
-    boosts = coherence([Candidate(chunk("a.py"), 0.5), Candidate(chunk("b.py"), 0.5), Candidate(chunk("b.py", ordinal=1), 0.4)])
+    boosts = coherence(
+        [Candidate(chunk("a.py"), 0.5), Candidate(chunk("b.py"), 0.5), Candidate(chunk("b.py", ordinal=1), 0.4)]
+    )
 
     assert boosts["r", "b.py", 0] > boosts["r", "a.py", 0]
     assert ("r", "b.py", 1) not in boosts
 
 
 def test_further_chunks_of_a_file_make_room_for_other_files():
-    hits = ranked("x", *(Candidate(chunk("a.py", ordinal=i), 1 - i / 100) for i in range(3)), Candidate(chunk("b.py"), 0.7))
+    hits = ranked(
+        "x", *(Candidate(chunk("a.py", ordinal=i), 1 - i / 100) for i in range(3)), Candidate(chunk("b.py"), 0.7)
+    )
 
     assert hits[:2] == ["a.py", "b.py"]
 
 
 @given(st.permutations(range(12)), st.integers(0, 3))
 def test_the_order_does_not_depend_on_the_order_of_candidates(order, spread):
-    candidates = [Candidate(chunk(f"{i % 4}.py", ordinal=i, repo="ab"[i % 2]), 1 - (i % (spread + 1)) / 9) for i in range(12)]
+    candidates = [
+        Candidate(chunk(f"{i % 4}.py", ordinal=i, repo="ab"[i % 2]), 1 - (i % (spread + 1)) / 9) for i in range(12)
+    ]
 
     def ranking(each):
         return [(h.chunk.repo, h.chunk.path, h.chunk.ordinal, h.score) for h in rank(understand("a b"), each)]
@@ -177,7 +209,9 @@ def test_what_each_rule_did_can_be_told():
 
     assert hit.rules["defines"] > 0
     assert hit.rules["kind"] < 1
-    assert hit.score == pytest.approx(sum(hit.rules[r] for r in ("fused", "defines", "path", "name", "coherence")) * hit.rules["kind"])
+    assert hit.score == pytest.approx(
+        sum(hit.rules[r] for r in ("fused", "defines", "path", "subject", "name", "coherence")) * hit.rules["kind"]
+    )
 
 
 def test_no_candidates_give_no_hits():
