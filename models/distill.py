@@ -18,7 +18,7 @@ from services.core.adapters.onnx import ModelFiles, model_files, open_model
 from services.core.adapters.static import CONFIG_FILE, VOCABULARY_FILE, WEIGHTS_FILE, model_digest
 from services.core.errors import CorruptData
 from services.core.settings import Settings
-from services.core.tokens import TOKENISER_VERSION
+from services.core.versions import TOKENISER_VERSION
 
 NAME = "quarry-static-256"
 RECIPE_VERSION = 1

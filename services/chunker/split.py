@@ -10,9 +10,6 @@ from services.chunker.split_tree import outline
 from services.chunker.symbols import Definition, Symbols
 from services.core.model import Chunk, ParseNote
 
-# Raised whenever the same text would be cut or named otherwise; part of the index's schema.
-SPLITTER_VERSION = "1"
-
 
 @dataclass(frozen=True, slots=True)
 class Split:

@@ -17,9 +17,6 @@ from services.core.ports import SparseRows
 from services.core.texts import Texts
 from services.core.tokens import Ragged, expand, offsets, term_index
 
-# Raised whenever the terms or weights of a chunk change: older vectors are not comparable.
-SPARSE_VERSION = 1
-
 _K1 = 1.2
 _B = 0.75
 # Words per chunk of the Python standard library, cut at about 760 characters. Fixed, so that a

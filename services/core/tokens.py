@@ -15,9 +15,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-# Part of every static model's id: vectors made with another way of splitting are not comparable.
-TOKENISER_VERSION = 1
-
 # Everything that is not a word byte becomes a space, so that `bytes.split` cuts the words: 2.5 times
 # as fast as a regular expression. UTF-8 beyond ASCII stays together and is looked at once per word.
 _WORD_BYTES = bytes(c if c >= 0x80 or chr(c).isalnum() or c == 0x5F else 0x20 for c in range(256))

@@ -1,11 +1,13 @@
 """The one module that knows concrete adapters: it turns settings into ports."""
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from services.core.errors import NotFound, Unavailable
+from services.core.errors import CorruptData, NotFound, Unavailable
 from services.core.ports import BlobStore, Embedder, EmbeddingCache
 from services.core.settings import Settings
+from services.core.versions import SPARSE_VERSION, SPLITTER_VERSION, static_model_id
 
 if TYPE_CHECKING:
     from services.core.adapters.vectors import EdgeVectors
@@ -42,9 +44,34 @@ def open_embedder(settings: Settings, *, threads: int = 1) -> Embedder:
         return OnnxEmbedder(model_files(settings), threads=threads)
     from services.core.adapters.static import StaticEmbedder
 
-    if not settings.static_model.is_dir():
-        raise NotFound(f"no static model at {str(settings.static_model)!r}; set QUARRY_MODEL to its folder")
     return StaticEmbedder(settings.static_model)
+
+
+def index_schema(settings: Settings) -> str:
+    """Return what the points of an index depend on: those of different schemas can't be compared.
+
+    A static model is not loaded for it.
+
+    Raises:
+        NotFound: the model is not there.
+        Unavailable: the packages of its embedder are not installed.
+    """
+    if settings.embedder == "static":
+        config = _static_config(settings.static_model)
+        model = static_model_id(config["name"], config["digest"])
+    else:
+        model = open_embedder(settings).model_id
+    return f"{SPLITTER_VERSION}/{SPARSE_VERSION}/{model}"
+
+
+def _static_config(folder: Path) -> dict[str, str]:
+    try:
+        config: dict[str, str] = json.loads((folder / "config.json").read_bytes())
+        return {name: config[name] for name in ("name", "digest")}
+    except FileNotFoundError as error:
+        raise NotFound(f"no static model at {str(folder)!r}; set QUARRY_MODEL to its folder") from error
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CorruptData(f"the static model in {str(folder)!r} can't be read: {error!r}") from error
 
 
 def open_vectors(settings: Settings, directory: Path, dim: int) -> "EdgeVectors":

@@ -13,7 +13,6 @@ from services.embedded.indexing import run_job
 from services.embedded.launcher import Interpreters, Launcher
 from services.embedded.owner import Owner
 from services.embedded.pool import WorkerPool
-from services.indexer.commit import remove
 
 log = logging.getLogger(__name__)
 
@@ -111,6 +110,8 @@ class JobRunner:
         Raises:
             NotFound: there is none of that name.
         """
+        from services.indexer.commit import remove
+
         remove(name, ledger=self._owner.ledger, catalog=self._owner.catalog, vectors=self._owner.vectors)
 
     def _loop(self) -> None:

@@ -1,20 +1,20 @@
-"""Everything the owner of a data directory has open, each part opened when it is first needed."""
+"""Everything the owner of a data directory has open, each part imported and opened when it is first needed."""
 
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from services.api.barrier import ReadBarrier
-from services.api.search import Searcher
-from services.chunker.split import SPLITTER_VERSION
-from services.core.adapters.vectors import EdgeVectors
 from services.core.catalog import Catalog
 from services.core.database import open_database
 from services.core.ledger import Cleanup, Ledger
 from services.core.ports import BlobStore, Embedder
 from services.core.settings import Settings
-from services.core.sparse import SPARSE_VERSION
-from services.core.wiring import open_blobs, open_embedder, open_vectors
+from services.core.wiring import index_schema, open_blobs, open_embedder, open_vectors
 from services.embedded.home import Home
-from services.indexer.commit import clean_up
+
+if TYPE_CHECKING:
+    from services.api.search import Searcher
+    from services.core.adapters.vectors import EdgeVectors
 
 
 class Owner:
@@ -45,19 +45,23 @@ class Owner:
     @cached_property
     def schema(self) -> str:
         """What the points of an index depend on: points of different schemas can't be compared."""
-        return f"{SPLITTER_VERSION}/{SPARSE_VERSION}/{self.embedder.model_id}"
+        return index_schema(self.settings)
 
     @cached_property
-    def vectors(self) -> EdgeVectors:
+    def vectors(self) -> "EdgeVectors":
         """The vector store, with what an interrupted job left behind cleaned up."""
+        from services.indexer.commit import clean_up
+
         store = open_vectors(self.settings, self.home.vectors(self.schema), self.embedder.dim)
         for job in self.ledger.jobs(cleanups=(Cleanup.RETIRED, Cleanup.STAGED)):
             clean_up(job, ledger=self.ledger, vectors=store)
         return store
 
     @cached_property
-    def searcher(self) -> Searcher:
+    def searcher(self) -> "Searcher":
         """The search over all of it."""
+        from services.api.search import Searcher
+
         return Searcher(
             embedder=self.embedder,
             vectors=self.vectors,

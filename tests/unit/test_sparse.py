@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.core import sparse
 from services.core.sparse import sparse_documents, sparse_query, symbol_query
 from services.core.texts import Texts
 from services.core.tokens import expand, term_index
@@ -172,7 +171,3 @@ def test_another_process_makes_the_same_terms():
     other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env={})
 
     assert int(other.stdout) == term_index("readfile") == 0x5018CEB8
-
-
-def test_the_version_is_a_number():
-    assert sparse.SPARSE_VERSION >= 1

@@ -15,7 +15,8 @@ from blake3 import blake3
 
 from services.core.errors import CorruptData, NotFound
 from services.core.texts import Texts, Words
-from services.core.tokens import TOKENISER_VERSION, Ragged, Vocabulary
+from services.core.tokens import Ragged, Vocabulary
+from services.core.versions import static_model_id
 
 WEIGHTS_FILE = "model.safetensors"
 VOCABULARY_FILE = "vocab.txt"
@@ -105,7 +106,7 @@ class StaticEmbedder:
         self._seen: Vocabulary | None = None
         self._piece_ends, self._part_pieces = array("q", [0]), array("i")
         self.dim = model.table.shape[1]
-        self.model_id = f"{model.name}@{model.digest[:12]}-t{TOKENISER_VERSION}"
+        self.model_id = static_model_id(model.name, model.digest)
         # The axis of least variance: a text without a known word is like no other.
         self._wordless = np.eye(self.dim, dtype=np.float32)[-1]
 
