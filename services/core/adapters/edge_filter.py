@@ -3,12 +3,22 @@
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 import qdrant_edge as engine
 
 from services.core.ports import Filter
 
-Condition = engine.FieldCondition | engine.Filter
+# As the engine has it: its lists take all kinds of conditions or, being mutable, none.
+Condition = (
+    engine.FieldCondition
+    | engine.IsEmptyCondition
+    | engine.IsNullCondition
+    | engine.HasIdCondition
+    | engine.HasVectorCondition
+    | engine.NestedCondition
+    | engine.Filter
+)
 
 
 @dataclass(slots=True)
@@ -57,14 +67,14 @@ def equals(key: str, value: str | int) -> engine.Filter:
 
 
 def _any_of(key: str, values: Iterable[str] | Iterable[int]) -> list[Condition]:
-    wanted = list(dict.fromkeys(values))
+    wanted: list[Any] = list(dict.fromkeys(values))
     return [engine.FieldCondition(key=key, match=engine.MatchAny(wanted))] if wanted else []
 
 
 def _prefixes(prefixes: tuple[str, ...]) -> list[Condition]:
     if not prefixes or "" in prefixes:
         return []
-    fits = [engine.FieldCondition(key="path", match=engine.MatchPrefix(prefix)) for prefix in prefixes]
+    fits: list[Condition] = [engine.FieldCondition(key="path", match=engine.MatchPrefix(prefix)) for prefix in prefixes]
     return [engine.Filter(should=fits)] if len(fits) > 1 else [*fits]
 
 
