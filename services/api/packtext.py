@@ -4,11 +4,12 @@ Chunks tile their file, so the chunks of a file, joined, are the file; a match m
 """
 
 import threading
-from array import array
 from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import zstandard
 
 from services.core.errors import CorruptData
@@ -36,16 +37,18 @@ class ChunkPlace:
 class PackText:
     """The texts of one pack, unpacked; file text is addressed by its first chunk and number of chunks."""
 
-    def __init__(self, index: dict[str, list[list[object]]], texts: bytes) -> None:
+    def __init__(self, index: dict[str, list[list[Any]]], data: bytes) -> None:
         columns = list(zip(*index["chunks"], strict=True)) or [()] * 10
-        self._texts = texts
-        self._sizes = array("Q", columns[2])
-        self._starts = _starts(columns[0], columns[2])
-        self._places = [array("Q", column) for column in columns[4:8]]
-        self._symbols = columns[8]
-        self._defines = columns[9]
-        if self._starts and max(map(sum, zip(self._starts, self._sizes, strict=True))) > len(texts):
-            raise ValueError(f"{len(texts)} bytes of text, more expected")
+        numbers = [np.array(column, dtype=np.int64) for column in (*columns[:3], *columns[4:8])]
+        offsets, lengths, sizes, *self._places = numbers
+        self._sizes = sizes
+        self._starts, total = _starts(offsets, sizes)
+        self._symbols: tuple[str, ...] = columns[8]
+        self._defines: tuple[list[str], ...] = columns[9]
+        self._texts = _unpacked(data, offsets, lengths, total)
+        # Texts are stored in order and once; so unless one occurred before, a file lies there in one piece.
+        torn = self._starts[:-1] + sizes[:-1] != self._starts[1:] if len(sizes) else np.zeros(0, dtype=bool)
+        self._torn = np.concatenate(([0], np.cumsum(torn)))
 
     @property
     def size_bytes(self) -> int:
@@ -56,18 +59,16 @@ class PackText:
         """Return the text of a file."""
         if not count:
             return b""
-        starts, sizes = self._starts, self._sizes
         last = first + count - 1
-        length = sum(sizes[first : last + 1])
-        # Texts are stored in order and once; so unless one occurred before, the file lies there in one piece.
-        if starts[last] + sizes[last] - starts[first] == length and self._in_order(first, last):
-            return self._texts[starts[first] : starts[first] + length]
-        return b"".join(self._texts[starts[i] : starts[i] + sizes[i]] for i in range(first, last + 1))
+        starts, sizes = self._starts, self._sizes
+        if self._torn[first] == self._torn[last]:
+            return self._texts[int(starts[first]) : int(starts[last] + sizes[last])]
+        return b"".join(self._texts[int(starts[i]) : int(starts[i] + sizes[i])] for i in range(first, last + 1))
 
     def place(self, first: int, ordinal: int) -> ChunkPlace:
         """Return chunk `ordinal` of the file whose first chunk is `first`."""
         number = first + ordinal
-        start_byte, end_byte, start_line, end_line = (column[number] for column in self._places)
+        start_byte, end_byte, start_line, end_line = (int(column[number]) for column in self._places)
         defines = tuple(self._defines[number])
         return ChunkPlace(ordinal, start_byte, end_byte, start_line, end_line, self._symbols[number], defines)
 
@@ -75,13 +76,10 @@ class PackText:
         """Yield the chunks of a file in order."""
         return (self.place(first, ordinal) for ordinal in range(count))
 
-    def start_bytes(self, first: int, count: int) -> "array[int]":
+    def start_bytes(self, first: int, count: int) -> list[int]:
         """Return where each chunk of a file begins in it, in bytes."""
-        return self._places[0][first : first + count]
-
-    def _in_order(self, first: int, last: int) -> bool:
-        starts, sizes = self._starts, self._sizes
-        return all(starts[i] + sizes[i] == starts[i + 1] for i in range(first, last))
+        starts: list[int] = self._places[0][first : first + count].tolist()
+        return starts
 
 
 class PackTexts:
@@ -127,22 +125,24 @@ def unpack_texts(data: bytes, name: str) -> PackText:
     """
     index = read_index(data, name)
     try:
-        ends = [row[0] + row[1] for row in index["chunks"]]
-        size = sum({row[0]: row[2] for row in index["chunks"]}.values())
-        begin = min((row[0] for row in index["chunks"]), default=0)
-        frames = memoryview(data)[begin : max(ends, default=0)]
-        with zstandard.ZstdDecompressor().stream_reader(frames, read_across_frames=True) as reader:
-            texts = reader.read(size) if size else b""
-        return PackText(index, texts)
+        return PackText(index, data)
     except (zstandard.ZstdError, ValueError, TypeError, KeyError, IndexError, OverflowError) as error:
         raise CorruptData(f"the texts of pack {name!r} can't be unpacked: {error}") from error
 
 
-def _starts(offsets: tuple[int, ...], sizes: tuple[int, ...]) -> "array[int]":
-    """Return where each chunk begins in the joined texts, which lie in the order of their frames."""
-    begin: dict[int, int] = {}
-    at = 0
-    for offset, size in sorted(dict(zip(offsets, sizes, strict=True)).items()):
-        begin[offset] = at
-        at += size
-    return array("Q", (begin[offset] for offset in offsets))
+def _starts(offsets: np.ndarray, sizes: np.ndarray) -> tuple[np.ndarray, int]:
+    """Return where each chunk begins in the joined texts, which lie in the order of their frames, and their size."""
+    _, first, inverse = np.unique(offsets, return_index=True, return_inverse=True)
+    ends = np.cumsum(sizes[first])
+    return (ends - sizes[first])[inverse], int(ends[-1]) if len(ends) else 0
+
+
+def _unpacked(data: bytes, offsets: np.ndarray, lengths: np.ndarray, total: int) -> bytes:
+    if not total:
+        return b""
+    frames = memoryview(data)[int(offsets.min()) : int((offsets + lengths).max())]
+    with zstandard.ZstdDecompressor().stream_reader(frames, read_across_frames=True) as reader:
+        texts = reader.read(total)
+    if len(texts) != total:
+        raise ValueError(f"{len(texts)} bytes of text, {total} expected")
+    return texts

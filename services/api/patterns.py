@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Protocol
 
 import re2
@@ -12,6 +13,8 @@ from services.core.errors import InvalidRequest
 
 # RE2 falls back to a slower automaton when this is used up, it never fails for it while matching.
 _MAX_MEMORY_BYTES = 4 << 20
+# A match that spans a file names nothing in particular.
+_MAX_NAMED_BYTES = 1_000
 _MULTI_LINE = "(?m)"
 # What in an expression is not a letter to be matched: escapes, classes by name, group names and flags.
 _NOT_LETTERS = re.compile(
@@ -45,7 +48,7 @@ class Literal:
 
     def names(self, match: bytes) -> list[str]:
         """Return the identifiers in the needle."""
-        return identifiers(match.decode(errors="replace"))
+        return _names(match)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +63,12 @@ class Regex:
 
     def names(self, match: bytes) -> list[str]:
         """Return the identifiers in a match."""
-        return identifiers(match.decode(errors="replace"))
+        return _names(match)
+
+
+@lru_cache(maxsize=1_000)
+def _names(match: bytes) -> list[str]:
+    return identifiers(match[:_MAX_NAMED_BYTES].decode(errors="replace"))
 
 
 def literal(text: str) -> Literal:

@@ -149,17 +149,18 @@ def _merge(result: Scan, part: Scan, best: int) -> None:
 
 
 def _file_hits(
-    text: PackText, target: Target, source: bytes, spans: list[tuple[int, int]], pattern: Pattern
+    pack: PackText, target: Target, source: bytes, spans: list[tuple[int, int]], pattern: Pattern
 ) -> list[_Hit]:
     file = target.file
-    starts = text.start_bytes(file.first, file.count)
+    starts = pack.start_bytes(file.first, file.count)
     by_chunk: dict[int, list[tuple[int, int]]] = {}
     for span in spans:
         by_chunk.setdefault(bisect_right(starts, span[0]) - 1, []).append(span)
     scored = []
     for ordinal, inside in by_chunk.items():
-        place = text.place(file.first, ordinal)
-        names = {name for start, end in inside[:_MAX_MATCHES_SHOWN] for name in pattern.names(source[start:end])}
+        place = pack.place(file.first, ordinal)
+        texts = {source[start:end] for start, end in inside[:_MAX_MATCHES_SHOWN]}
+        names = {name for text in texts for name in pattern.names(text)}
         scored.append((_score(file, place, names, len(inside)), place, inside))
     scored.sort(key=lambda each: (-each[0], each[1].ordinal))
     return [
@@ -170,7 +171,8 @@ def _file_hits(
 
 def _score(file: LiveFile, place: ChunkPlace, names: set[str], matches: int) -> float:
     defines = _DEFINES if not names.isdisjoint(place.defines) else 0.0
-    named = _FILE_NAMED if path_words(file.path).stem in {name.lower() for name in names} else 0.0
+    stem = path_words(file.path).stem
+    named = _FILE_NAMED if any(stem == name.lower() for name in names) else 0.0
     return _KIND_WEIGHTS.get(file.kind, _OTHER_KIND_WEIGHT) * (1 + defines + named + _MATCHES * math.log10(matches))
 
 
