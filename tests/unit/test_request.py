@@ -62,7 +62,8 @@ def test_an_unknown_language_is_refused_with_those_that_are_close():
 
 
 @pytest.mark.parametrize(
-    "path", ["a.py", "a.h", "a.tsx", "a.proto", "a.tf", "Makefile", "Dockerfile", "a.bzl", "a.unknown", "a.ipynb", "a.vue"]
+    "path",
+    ["a.py", "a.h", "a.tsx", "a.proto", "a.tf", "Makefile", "Dockerfile", "a.bzl", "a.unknown", "a.ipynb", "a.vue"],
 )
 def test_the_language_of_an_indexed_file_can_be_filtered_by(path):
     assert canonical_language(language_of(path, b"")) == language_of(path, b"")

@@ -83,7 +83,9 @@ def test_hits_can_be_paged_through_without_gap_or_overlap(index):
     assert search(index, "retry", offset=1000).hits == ()
 
 
-@pytest.mark.parametrize("query", ["🦀", "()", "the of", "a" * 1000, "x " * 400, "'; DROP TABLE repos; --", '{"$ne": 1}', "\u202e"])
+@pytest.mark.parametrize(
+    "query", ["🦀", "()", "the of", "a" * 1000, "x " * 400, "'; DROP TABLE repos; --", '{"$ne": 1}', "\u202e"]
+)
 @pytest.mark.parametrize("mode", list(Mode))
 def test_strange_queries_are_answered(index, query, mode):
     if mode is Mode.REGEX:
