@@ -8,7 +8,7 @@ import time
 from typing import Any
 
 from services.core.errors import QuarryError, Unavailable
-from services.core.ledger import STARTED_STATES, JobState, Progress
+from services.core.ledger import STARTED_STATES, Cleanup, JobState, Progress
 from services.core.manifest import Manifest
 from services.embedded.owner import Owner
 from services.embedded.pool import WorkerPool
@@ -28,6 +28,7 @@ def run_job(owner: Owner, pool: WorkerPool, job_id: int) -> dict[str, Any]:
             owner.ledger.interrupt_job(job_id, error=str(error), code=error.code)
         else:
             owner.ledger.finish_job(job_id, JobState.FAILED, error=str(error), counts={"code": error.code})
+            _clean_up(owner, job_id)
         raise
 
 
@@ -46,6 +47,14 @@ def _run(owner: Owner, pool: WorkerPool, job_id: int) -> dict[str, Any]:
 
         pipeline = Pipeline(owner, pool, job, revision)
         return pipeline.run(lambda manifest, progress: _figures(manifest, progress, started))
+
+
+def _clean_up(owner: Owner, job_id: int) -> None:
+    job = owner.ledger.job(job_id)
+    if job.cleanup is not Cleanup.NOTHING:
+        from services.indexer.commit import clean_up
+
+        clean_up(job, ledger=owner.ledger, vectors=owner.vectors, barrier=owner.barrier.wait)
 
 
 def _figures(manifest: Manifest, progress: Progress, started: float) -> dict[str, Any]:

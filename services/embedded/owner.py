@@ -50,11 +50,12 @@ class Owner:
     @cached_property
     def vectors(self) -> "EdgeVectors":
         """The vector store, with what an interrupted job left behind cleaned up."""
-        from services.indexer.commit import clean_up
+        from services.indexer.commit import clean_up, purge_unindexed
 
         store = open_vectors(self.settings, self.home.vectors(self.schema), self.embedder.dim)
         for job in self.ledger.jobs(cleanups=(Cleanup.RETIRED, Cleanup.STAGED)):
             clean_up(job, ledger=self.ledger, vectors=store)
+        purge_unindexed(ledger=self.ledger, catalog=self.catalog, vectors=store)
         return store
 
     @cached_property
