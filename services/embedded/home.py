@@ -15,6 +15,9 @@ from pathlib import Path
 from services.core.digest import digest
 from services.core.errors import InvalidRequest, Unavailable
 
+# Sealing a shard of 100,000 points writes about 500 MB before it removes as much.
+_MIN_FREE_BYTES = 512 << 20
+
 
 @dataclass(slots=True)
 class Home:
@@ -79,6 +82,23 @@ class Home:
             )
         if not os.access(self.root, os.W_OK):
             raise InvalidRequest(f"data directory {str(self.root)!r} is not writable; set QUARRY_HOME")
+
+    def check_room(self) -> None:
+        """Refuse to write where little room is left.
+
+        The vector store writes through memory maps, and the kernel ends a process that can't be
+        given the room for such a page; so we stop before.
+
+        Raises:
+            Unavailable: the file system has less than 512 MiB free.
+        """
+        state = os.statvfs(self.root)
+        free_bytes = state.f_bavail * state.f_frsize
+        if free_bytes < _MIN_FREE_BYTES:
+            raise Unavailable(
+                f"the disk of {str(self.root)!r} has {free_bytes >> 20} MiB free, {_MIN_FREE_BYTES >> 20} are needed; "
+                "make room, then run the same command again"
+            )
 
     def try_own(self, role: str) -> bool:
         """Take the lock and say whether that worked; `role` is told to those who ask."""

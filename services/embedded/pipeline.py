@@ -48,6 +48,7 @@ class Pipeline:
 
     def _plan(self) -> None:
         self.pool.warm()
+        self.owner.home.check_room()
         forget_points(self.owner, self.job)
         owner, repo, revision = self.owner, self.owner.catalog.get(self.job.repo), self.revision
         base = None
@@ -89,6 +90,7 @@ class Pipeline:
 
     def _index(self, batch_id: int, live: LiveFiles) -> list[ManifestFile]:
         owner = self.owner
+        owner.home.check_room()
         files = index(batch_id, ledger=owner.ledger, blobs=owner.blobs, vectors=owner.vectors, live=live)
         owner.vectors.maintain()
         return files

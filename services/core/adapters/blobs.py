@@ -33,7 +33,7 @@ class DirectoryBlobs:
             self._remove_stale()
 
     def put(self, data: bytes) -> str:
-        """Store `data` durably and return its digest; a stored blob of another size is replaced.
+        """Store `data` durably and return its digest; one that is damaged is replaced.
 
         Raises:
             Unavailable: the disk is full or can't be written.
@@ -41,7 +41,7 @@ class DirectoryBlobs:
         name = digest(data)
         path = self._path(name)
         with _translated(self._directory, len(data)):
-            if not _has_size(path, len(data)):
+            if not _holds(path, data):
                 self._write(path, data)
         return name
 
@@ -109,9 +109,10 @@ class DirectoryBlobs:
                     path.unlink()
 
 
-def _has_size(path: Path, size_bytes: int) -> bool:
+def _holds(path: Path, data: bytes) -> bool:
+    # Compared in full: storing again is how a damaged blob is mended, and it is rare.
     try:
-        return path.stat().st_size == size_bytes
+        return path.stat().st_size == len(data) and path.read_bytes() == data
     except FileNotFoundError:
         return False
 
