@@ -1,10 +1,13 @@
 """The embedded mode from end to end, through the command line."""
 
+import contextlib
+import json
 import os
 import random
 import signal
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
 
@@ -201,6 +204,36 @@ def test_a_killed_index_resumes_and_ends_with_the_same_points(quarry, corpus, cl
 
     assert (counts["files"], counts["chunks"]) == (clean_counts["files"], clean_counts["chunks"])
     assert quarry.run("doctor").stdout == "everything stored is whole and agrees\n"
+
+
+def descendants(pid):
+    """Return the ids of all processes below `pid`."""
+    parents = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            fields = stat.read_text().rpartition(")")[2].split()
+            parents.setdefault(int(fields[1]), []).append(int(stat.parent.name))
+    found = list(parents.get(pid, []))
+    for child in found:
+        found += parents.get(child, [])
+    return found
+
+
+def test_workers_killed_in_the_middle_cost_nothing_but_time(quarry, corpus, clean_counts):
+    with quarry.start("index", corpus, "--json", stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        killed = 0
+        while process.poll() is None and killed < 4:
+            time.sleep(0.4)
+            workers = descendants(process.pid)[1:]  # the first is the process that forks them
+            for pid in workers[:1]:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+                    killed += 1
+        counts = json.load(process.stdout)
+
+    assert killed
+    assert (counts["files"], counts["chunks"]) == (clean_counts["files"], clean_counts["chunks"])
+    assert quarry.run("doctor").returncode == 0
 
 
 def test_an_interrupt_is_one_line_and_nothing_is_lost(quarry, corpus, clean_counts):
