@@ -134,6 +134,7 @@ class JobRunner:
             self._active = job_id
         try:
             counts = run_job(self._owner, self._pool, job_id)
+            self._owner.settle()
             log.info("job_done", extra={"job": job_id, "repo": counts["repo"], "seconds": counts["seconds"]})
         except QuarryError as error:
             log.info("job_failed", extra={"job": job_id, "error": str(error)})

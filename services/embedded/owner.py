@@ -73,6 +73,11 @@ class Owner:
             scan_timeout_s=self.settings.scan_timeout_s,
         )
 
+    def settle(self) -> None:
+        """Return once what was written is in its lasting form: the next to open it would have to do it."""
+        if "vectors" in self.__dict__:
+            self.vectors.settle()
+
     def close(self) -> None:
         """Close what was opened and give the directory back."""
         if "vectors" in self.__dict__:
