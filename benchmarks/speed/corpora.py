@@ -71,6 +71,8 @@ def linux(bench: Path, given: str = "") -> Corpus:
     if not _complete(target):
         target.mkdir(parents=True, exist_ok=True)
         subprocess.run(["tar", "-xJf", str(archives[-1]), "-C", str(target), "--strip-components=1"], check=True)
+        # Debian's own .gitignore hides everything but its packaging.
+        (target / ".quarryignore").write_text("!/*\n")
         _mark(target)
     return Corpus("linux", f"Debian's {target.name}", target)
 

@@ -24,7 +24,24 @@ class Line:
 
 LINES = (
     Line("stdlib", "cpu_over_floor", "standard library, cold: CPU time over reading and parsing alone", "×", 6, 4),
-    Line("stdlib", "speed_over_semble", "standard library, cold: speed over semble 0.7", "×", 3, 6, True),
+    Line(
+        "stdlib",
+        "speed_over_semble_one_process",
+        "standard library, cold: speed over semble 0.7 as a library",
+        "×",
+        3,
+        6,
+        True,
+    ),
+    Line(
+        "stdlib",
+        "speed_over_semble",
+        "standard library, cold: speed over semble 0.7 with its four workers",
+        "×",
+        3,
+        6,
+        True,
+    ),
     Line("synthetic", "wall_s", "50,000 generated files, cold, two cores", "s", 60, 25),
     Line("synthetic", "unchanged_s", "50,000 generated files, nothing changed", "s", 3, 3),
     Line("linux", "core_s_per_50k_files", "Linux source, cold: core-seconds per 50,000 files", "s", 480, 240),
