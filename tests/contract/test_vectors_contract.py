@@ -9,7 +9,7 @@ import pytest
 
 from services.core.adapters.vectors import EdgeVectors
 from services.core.digest import point_id
-from services.core.errors import InvalidRequest
+from services.core.errors import InvalidRequest, Unavailable
 from services.core.ports import Filter, Points, SparseRows
 
 DIM = 16
@@ -263,6 +263,27 @@ def test_what_was_flushed_is_there_after_reopening(tmp_path):
         assert found(store, points, Filter(retired=(4,), staged=(9,))) == set(points.ids[8:])
         assert found(store, points, Filter(staged=(1,))) == set()
         store.close()
+
+
+CALLS = {
+    "query": lambda store, points: store.query(points.dense[0], None, Filter(), 5),
+    "count": lambda store, points: store.count(Filter()),
+    "payloads": lambda store, points: store.payloads(points.ids),
+    "upsert": lambda store, points: store.upsert(points),
+    "retire": lambda store, points: store.retire(points.ids, 2),
+    "purge": lambda store, points: store.purge(repo="r"),
+    "flush": lambda store, points: store.flush(),
+}
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_a_closed_store_says_so_instead_of_being_empty(store, call):
+    points = make_points(["a.py"])
+    store.upsert(points)
+    store.close()
+
+    with pytest.raises(Unavailable, match="closed"):
+        CALLS[call](store, points)
 
 
 def test_a_purge_leaves_the_searches_all_at_once(tmp_path):

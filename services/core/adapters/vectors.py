@@ -44,6 +44,7 @@ _REWRITTEN = 2
 
 class EdgeVectors:
     """A `VectorWriter` and `VectorReader` in `directory`; threads may share it, processes may not.
+    Once it is closed, searches and writes raise `Unavailable`.
 
     Searches of up to `exact_points` points are exact; beyond, dense ones compare
     4-bit codes and rescore. A shard that has `shard_points` points is sealed.
@@ -91,6 +92,7 @@ class EdgeVectors:
     def retire(self, ids: Sequence[UUID], generation: int) -> None:
         """Mark points as replaced by `generation`; ids that are not here are passed over."""
         with self._writing:
+            self._check_open()
             for shard, rows in self._homes(ids):
                 shard.retire([ids[row] for row in rows], generation)
 
@@ -101,6 +103,7 @@ class EdgeVectors:
         """
         wanted: list[tuple[str, str | int | None]] = [("retired", retired_by), ("gen", generation), ("repo", repo)]
         with self._writing:
+            self._check_open()
             for key, value in wanted:
                 if value is not None:
                     self._purge(key, value)
@@ -108,6 +111,7 @@ class EdgeVectors:
     def flush(self) -> None:
         """Return once everything written before is on disk."""
         with self._writing:
+            self._check_open()
             for shard in self._shards:
                 if shard.flush() and shard is self._shards[-1]:
                     shard.save_terms(self._fresh_terms)
@@ -119,6 +123,7 @@ class EdgeVectors:
         if limit < 1 or admits_nothing(where):
             return Candidates()
         with self._reading:
+            self._check_open()
             wanted = self._queries(dense, sparse)
             found: dict[str, list[engine.ScoredPoint]] = {name: [] for name in wanted}
             for shard in self._shards:
@@ -133,6 +138,7 @@ class EdgeVectors:
     def payloads(self, ids: Sequence[UUID]) -> dict[UUID, dict[str, Any]]:
         """Return the payload of each point that is still there."""
         with self._reading:
+            self._check_open()
             found: dict[UUID, dict[str, Any]] = {}
             for shard, rows in self._homes(ids):
                 found |= shard.payloads([ids[row] for row in rows])
@@ -143,6 +149,7 @@ class EdgeVectors:
         if admits_nothing(where):
             return 0
         with self._reading:
+            self._check_open()
             shards = [shard for shard in self._shards if shard.contents.may_hold(where)]
             return sum(shard.count(self._filter(shard, where)) for shard in shards)
 
@@ -192,9 +199,13 @@ class EdgeVectors:
         else:
             self._add_shard()
 
-    def _upsert(self, points: Points, dense: np.ndarray, rows: range) -> None:
+    def _check_open(self) -> None:
+        # An open store has at least the shard that takes new points.
         if not self._shards:
             raise Unavailable(f"vector store {str(self._directory)!r} is closed")
+
+    def _upsert(self, points: Points, dense: np.ndarray, rows: range) -> None:
+        self._check_open()
         for shard, at in self._homes(points.ids[rows.start : rows.stop]):
             here = [rows.start + i for i in at]
             shard.upsert(engine_points(points, dense, here), [points.payloads[row] for row in here])
@@ -211,7 +222,7 @@ class EdgeVectors:
 
     def _homes(self, ids: Sequence[UUID]) -> list[tuple[Shard, list[int]]]:
         # The shard of each id as row numbers; an id that no older shard has belongs to the last.
-        if not self._shards or not ids:
+        if not ids:
             return []
         keys, left, homes = id_keys(ids), np.ones(len(ids), bool), []
         for shard in self._shards[:-1]:
