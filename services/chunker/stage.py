@@ -1,6 +1,7 @@
 """The chunking stage: a batch of files in, one pack of their chunks out."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from services.chunker import split as splitter
 from services.chunker.classify import kind_of, skip_by_text
@@ -8,7 +9,7 @@ from services.chunker.decode import decode
 from services.chunker.languages import language_of
 from services.core.digest import digest
 from services.core.ledger import Batch, BatchState, Ledger
-from services.core.model import ChunkedFile, FileRef, Message, Skipped, SkipReason
+from services.core.model import ChunkedFile, FileRef, Message, ParseNote, Skipped, SkipReason
 from services.core.pack import write_pack
 from services.core.ports import BlobStore, Emit, Source
 
@@ -57,13 +58,34 @@ def _files(
             skipped.append(text)
             continue
         language = language_of(ref.path, text[:_HEAD_BYTES])
-        suspicion = batch.suspects.get(ref.locator, "")
-        watch(number, ref.locator)
-        parts = split(text, language, parse=not suspicion)
-        watch(None, ref.locator)
-        note = suspicion or parts.note
-        files.append(ChunkedFile(ref, digest(text), language, kind_of(ref.path, text), text, parts.chunks, note))
+        with _watched(watch, number, ref.locator):
+            parts = _split(text, language, split, batch.suspects.get(ref.locator, ""))
+        files.append(ChunkedFile(ref, digest(text), language, kind_of(ref.path, text), text, parts.chunks, parts.note))
     return files, skipped
+
+
+@contextmanager
+def _watched(watch: Watch, number: int, locator: str) -> Iterator[None]:
+    watch(number, locator)
+    try:
+        yield
+    finally:
+        # A file that failed must not be blamed for what takes time after it.
+        watch(None, locator)
+
+
+def _split(text: bytes, language: str, split: SplitText, suspicion: str) -> splitter.Split:
+    """Split a text; one that the parser has no room for is cut by lines, or every attempt at its batch would fail."""
+    note = suspicion
+    if not note:
+        try:
+            return split(text, language, parse=True)
+        except MemoryError:
+            note = ParseNote.OUT_OF_MEMORY.value
+        except RecursionError:
+            note = ParseNote.TOO_DEEP.value
+    # Here, not above: as long as the exception is handled, its frames hold the tree.
+    return splitter.Split(split(text, language, parse=False).chunks, note)
 
 
 def _text(ref: FileRef, raw: bytes) -> bytes | Skipped:

@@ -56,6 +56,7 @@ class ParseNote(StrEnum):
     CRASHED = "parser_crashed"
     TIMED_OUT = "parser_timed_out"
     TOO_DEEP = "parser_too_deep"
+    OUT_OF_MEMORY = "parser_out_of_memory"
 
 
 class FileKind(StrEnum):

@@ -192,6 +192,34 @@ def test_the_watch_knows_which_file_is_being_parsed(ledger):
     assert events == [(0, "@a.py"), b"x\n", (None, "@a.py"), (2, "@b.py"), b"y\n", (None, "@b.py")]
 
 
+@pytest.mark.parametrize(
+    ("error", "note"), [(MemoryError, ParseNote.OUT_OF_MEMORY), (RecursionError, ParseNote.TOO_DEEP)]
+)
+def test_a_file_the_parser_has_no_room_for_is_cut_by_lines_and_the_rest_is_parsed(ledger, error, note):
+    def split(text, language, *, parse=True):
+        if parse and text == b"x\n":
+            raise error
+        return whole(text, language)
+
+    pack, skipped = chunked(ledger, {"a.py": b"x\n", "b.py": b"y\n"}, split=split)
+
+    assert skipped == {}
+    assert [(file.path, file.note) for file in pack.files] == [("a.py", note), ("b.py", "")]
+    assert list(pack.texts()) == [b"x\n", b"y\n"]
+
+
+def test_the_watch_ends_though_the_splitter_fails(ledger):
+    events = []
+
+    def split(text, language, *, parse=True):
+        raise MemoryError
+
+    with pytest.raises(MemoryError):
+        chunked(ledger, {"a.py": b"x\n"}, split=split, watch=lambda *told: events.append(told))
+
+    assert events == [(0, "@a.py"), (None, "@a.py")]
+
+
 def test_a_note_of_the_splitter_is_kept(ledger):
     def split(text, language, *, parse=True):
         return Split(whole(text, language).chunks, "parser_too_deep")

@@ -44,10 +44,10 @@ _REWRITTEN = 2
 
 class EdgeVectors:
     """A `VectorWriter` and `VectorReader` in `directory`; threads may share it, processes may not.
-    Once it is closed, searches and writes raise `Unavailable`.
 
     Searches of up to `exact_points` points are exact; beyond, dense ones compare
     4-bit codes and rescore. A shard that has `shard_points` points is sealed.
+    Once the store is closed, searches and writes raise `Unavailable`.
 
     Raises:
         Unavailable: another process has it open.
