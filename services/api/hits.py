@@ -52,7 +52,8 @@ class Hit:
 class SearchResult:
     """Hits in rank order.
 
-    indexing: repositories in scope whose first index still runs. truncated: a scan stopped at its time
+    indexing: repositories in scope whose first index still runs. outdated: those that were indexed with
+    another model, or by another version, and so were not searched. truncated: a scan stopped at its time
     limit or at too many matches. damaged: how many stored texts were left out because they do not match
     their digest. matches, files: what a scan found in all, None for the other modes.
     """
@@ -61,6 +62,7 @@ class SearchResult:
     took_ms: float
     hits: tuple[Hit, ...]
     indexing: tuple[str, ...] = ()
+    outdated: tuple[str, ...] = ()
     truncated: bool = False
     damaged: int = 0
     matches: int | None = None
@@ -73,9 +75,12 @@ class SearchResult:
             "took_ms": round(self.took_ms, 3),
             "hits": [hit.document() for hit in self.hits],
             "indexing": list(self.indexing),
+            "outdated": list(self.outdated),
             "truncated": self.truncated,
             "damaged": self.damaged,
         }
+        if self.outdated:
+            document["note"] = f"{', '.join(self.outdated)}: indexed with another model, run 'quarry index'"
         if self.matches is not None:
             document |= {"matches": self.matches, "files": self.files}
         return document

@@ -47,18 +47,21 @@ class LiveRepo:
     """A repository as a search sees it.
 
     revision: the live one, or the one whose first index is under way. indexing: its first index has
-    not ended. first_job: that job once it writes points, else None.
+    not ended; an index for another schema does not count. first_job: that job once it writes points,
+    else None. outdated: it was indexed for another schema, and no job is changing that.
     """
 
     repo: Repo
     revision: str
     indexing: bool = False
     first_job: int | None = None
+    outdated: bool = False
 
     @property
     def visible(self) -> bool:
         """Whether there is anything of it to find."""
-        return bool(self.repo.revision) or self.first_job is not None
+        live = bool(self.repo.revision) and not self.indexing and not self.outdated
+        return live or self.first_job is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,12 +73,16 @@ class View:
 
 
 class Live:
-    """Reads the catalog and ledger consistently, and manifests through a cache."""
+    """Reads the catalog and ledger consistently, and manifests through a cache.
 
-    def __init__(self, catalog: Catalog, ledger: Ledger, blobs: BlobStore) -> None:
+    `schema` is that of the vector store, "" if every repository is known to have it.
+    """
+
+    def __init__(self, catalog: Catalog, ledger: Ledger, blobs: BlobStore, schema: str = "") -> None:
         self._catalog = catalog
         self._ledger = ledger
         self._blobs = blobs
+        self._schema = schema
         self._lock = threading.Lock()
         self._cached: OrderedDict[object, LiveFiles] = OrderedDict()
 
@@ -102,10 +109,8 @@ class Live:
         Raises:
             CorruptData: the manifest can't be read.
         """
-        if live.repo.revision:
-            return self._load(live.repo.manifest)
         if live.first_job is None:
-            return LiveFiles(())
+            return self._load(live.repo.manifest) if live.repo.revision else LiveFiles(())
         progress = self._ledger.progress(live.first_job)
         key = (live.first_job, progress.files_indexed)
         if (found := self._recall(key)) is None:
@@ -119,9 +124,11 @@ class Live:
 
     def _repos(self, names: tuple[str, ...]) -> dict[str, LiveRepo]:
         repos = [self._catalog.get(name) for name in names] if names else self._catalog.list()
-        unborn = any(not repo.revision for repo in repos)
-        jobs = {job.repo: job for job in self._ledger.jobs(states=OPEN_STATES)} if unborn else {}
-        return {repo.name: _live_repo(repo, jobs.get(repo.name)) for repo in repos}
+        unborn = any(not _is_live(repo, self._schema) for repo in repos)
+        open_jobs = self._ledger.jobs(states=OPEN_STATES) if unborn else []
+        # Of several the oldest runs first.
+        jobs = {job.repo: job for job in reversed(open_jobs)}
+        return {repo.name: _live_repo(repo, jobs.get(repo.name), self._schema) for repo in repos}
 
     def _load(self, digest: str) -> LiveFiles:
         if (found := self._recall(digest)) is None:
@@ -155,13 +162,18 @@ def find_file(files: LiveFiles, repo: str, path: str) -> LiveFile:
     return file
 
 
-def _live_repo(repo: Repo, job: Job | None) -> LiveRepo:
-    if repo.revision:
+def _live_repo(repo: Repo, job: Job | None, schema: str) -> LiveRepo:
+    if _is_live(repo, schema):
         return LiveRepo(repo, repo.revision)
     if job is None:
-        return LiveRepo(repo, "")
-    started = job.state in STARTED_STATES and job.first
-    return LiveRepo(repo, job.revision, indexing=True, first_job=job.id if started else None)
+        return LiveRepo(repo, repo.revision, outdated=bool(repo.revision))
+    if job.state in STARTED_STATES and job.first and schema in ("", job.schema):
+        return LiveRepo(repo, job.revision, indexing=True, first_job=job.id)
+    return LiveRepo(repo, repo.revision, indexing=True)
+
+
+def _is_live(repo: Repo, schema: str) -> bool:
+    return bool(repo.revision) and schema in ("", repo.schema)
 
 
 def _live_files(files: "tuple[ManifestFile, ...] | list[ManifestFile]") -> LiveFiles:

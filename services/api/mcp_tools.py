@@ -89,6 +89,8 @@ def _search(services: Services, arguments: dict[str, Any]) -> tuple[str, dict[st
     parts = [f"{len(found['hits'])} hits"]
     if found["indexing"]:
         parts.append(f"still being indexed, so incomplete: {', '.join(found['indexing'])}")
+    if found["outdated"]:
+        parts.append(found["note"])
     if found["truncated"]:
         parts.append("the scan stopped early; narrow it by repository, path or language")
     text = "; ".join(parts)

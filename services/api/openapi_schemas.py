@@ -109,12 +109,14 @@ def _search_result() -> Schema:
             "took_ms": number("Time of the search itself."),
             "hits": array(reference("Hit")),
             "indexing": array(string(), description="Repositories whose first index still runs."),
+            "outdated": array(string(), description="Repositories indexed with another model, so not searched."),
+            "note": string("What to do about the outdated ones."),
             "truncated": {"type": "boolean", "description": "A scan stopped at its time limit or at too many matches."},
             "damaged": integer("Stored texts left out because they do not match their digest.", minimum=0),
             "matches": integer("Matches in all; exact and regex only.", minimum=0),
             "files": integer("Files with a match; exact and regex only.", minimum=0),
         },
-        optional=("matches", "files"),
+        optional=("note", "matches", "files"),
     )
 
 

@@ -20,6 +20,7 @@ class Scope:
 
     repos: dict[str, LiveRepo]
     indexing: tuple[str, ...]
+    outdated: tuple[str, ...]
     where: Filter
     glob: PathGlob | None
     languages: frozenset[str]
@@ -60,8 +61,9 @@ def scope_of(request: SearchRequest, view: View, live: Live) -> Scope:
         retired=view.fences.retired,
     )
     indexing = tuple(sorted(name for name, repo in view.repos.items() if repo.indexing))
+    outdated = tuple(sorted(name for name, repo in view.repos.items() if repo.outdated))
     selective = glob is not None and bounded and not glob.exact
-    return Scope(repos, indexing, where, glob, frozenset(request.languages), selective)
+    return Scope(repos, indexing, outdated, where, glob, frozenset(request.languages), selective)
 
 
 def _resolve(glob: PathGlob, repos: Iterable[LiveRepo], live: Live) -> tuple[tuple[str, str], ...] | None:

@@ -28,7 +28,8 @@ log = logging.getLogger(__name__)
 class Searcher:
     """Answers searches over everything that is live; safe for threads.
 
-    `page_url` goes before links to Quarry's own page, whose default is a path.
+    `page_url` goes before links to Quarry's own page, whose default is a path. `schema` is that of
+    `vectors`: what was indexed for another one is not searched and named as outdated; "" checks nothing.
     """
 
     def __init__(
@@ -42,9 +43,10 @@ class Searcher:
         barrier: ReadBarrier | None = None,
         scan_timeout_s: float = 10.0,
         page_url: str = "",
+        schema: str = "",
     ) -> None:
         self.barrier = barrier or ReadBarrier()
-        self.live = Live(catalog, ledger, blobs)
+        self.live = Live(catalog, ledger, blobs, schema)
         self.packs = PackTexts(blobs)
         self.vectors = vectors
         self._retriever = Retriever(embedder, vectors)
@@ -83,7 +85,7 @@ class Searcher:
                 damaged += 1
             else:
                 hits.append(self._hit(each, scope.repos[each.chunk.repo], text, explain=request.explain))
-        return SearchResult(request.query, 0.0, tuple(hits), scope.indexing, damaged=damaged)
+        return SearchResult(request.query, 0.0, tuple(hits), scope.indexing, scope.outdated, damaged=damaged)
 
     def _scan(self, request: SearchRequest, scope: Scope) -> SearchResult:
         pattern = literal(request.query) if request.mode is Mode.EXACT else regex(request.query)
@@ -97,6 +99,7 @@ class Searcher:
             0.0,
             hits,
             scope.indexing,
+            scope.outdated,
             truncated=found.truncated,
             damaged=len(found.damaged),
             matches=found.matches,

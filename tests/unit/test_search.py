@@ -3,6 +3,7 @@ import threading
 import pytest
 
 from services.api.request import Mode, SearchRequest
+from services.api.search import Searcher
 from services.core.errors import InvalidRequest, NotFound
 from services.core.ledger import Cleanup, JobState
 from tests.fakes_search import Index
@@ -153,6 +154,56 @@ def test_a_first_index_that_failed_leaves_nothing_to_find(tmp_path):
     result = search(index, "RetryPolicy")
 
     assert (result.hits, result.indexing) == ((), ())
+
+
+def searcher_of(index, schema):
+    parts = {name: getattr(index, name) for name in ("embedder", "vectors", "blobs", "catalog", "ledger")}
+    return Searcher(**parts, schema=schema)
+
+
+@pytest.mark.parametrize("mode", list(Mode))
+def test_what_was_indexed_with_another_model_is_named_and_not_searched(index, mode):
+    result = searcher_of(index, "other").search(SearchRequest("RetryPolicy", mode=mode))
+
+    assert (result.hits, result.outdated, result.indexing) == ((), ("acme/app",), ())
+    assert "acme/app: indexed with another model, run 'quarry index'" in result.document()["note"]
+
+
+def test_what_has_the_models_own_index_is_searched_without_a_note(index):
+    document = searcher_of(index, "s").search(SearchRequest("RetryPolicy")).document()
+
+    assert document["hits"]
+    assert document["outdated"] == []
+    assert "note" not in document
+
+
+@pytest.mark.parametrize("mode", [Mode.HYBRID, Mode.SYMBOL, Mode.EXACT])
+def test_an_index_with_another_model_streams_under_the_new_revision(index, mode):
+    with index.engine.begin() as connection:
+        index.catalog.set_live(connection, "acme/app", schema="old")
+    index.vectors.points.clear()  # each model has a store of its own
+    index.begin("acme/app", {"src/retry.py": SOURCE["src/retry.py"]}, revision="def456", first=True)
+
+    result = searcher_of(index, "s").search(SearchRequest("RetryPolicy", mode=mode))
+
+    assert {(hit.path, hit.revision) for hit in result.hits} == {("src/retry.py", "def456")}
+    assert (result.indexing, result.outdated) == (("acme/app",), ())
+
+
+def test_a_job_for_another_model_shows_nothing_yet(index):
+    job = index.ledger.create_job("acme/app")
+
+    result = searcher_of(index, "other").search(SearchRequest("RetryPolicy"))
+
+    assert (result.hits, result.indexing, result.outdated) == ((), (job.repo,), ())
+
+
+def test_a_first_index_streams_though_another_job_waits(tmp_path):
+    index = Index(tmp_path)
+    index.begin("fresh", SOURCE, revision="r9")
+    index.ledger.create_job("fresh")
+
+    assert search(index, "RetryPolicy").hits[0].revision == "r9"
 
 
 def test_a_removed_repository_is_not_found_though_its_points_are_still_there(index):
