@@ -20,13 +20,12 @@ from services.api.views_repos import repo_views
 from services.api.views_search import search_views
 from services.core.catalog import Catalog
 from services.core.ledger import Ledger
-from services.core.ports import BlobStore
 
 # The largest request that makes sense: a search with 200 repository names is under 60 KB.
 _MAX_BODY_BYTES = 128 << 10
 _EVENT_STREAMS = 4
 _EVENT_POLL_S = 0.25
-# Static files are named without their version; a day at most may pass before a new one is seen.
+# Static files are named without their version; an hour at most may pass before a new one is seen.
 _STATIC_MAX_AGE_S = 3600
 
 
@@ -36,17 +35,14 @@ def create_app(
     jobs: Jobs,
     catalog: Catalog,
     ledger: Ledger,
-    blobs: BlobStore | None = None,
     allowed_hosts: Collection[str] | None = None,
     event_streams: int = _EVENT_STREAMS,
     event_poll_s: float = _EVENT_POLL_S,
 ) -> Flask:
     """Return the WSGI application.
 
-    allowed_hosts: names and addresses it is reached by, without port; None admits any. Give
-    ``("localhost", "127.0.0.1", "[::1]")`` where only this machine can reach it.
+    allowed_hosts: names it is reached by, without port, in lower case; None admits any.
     """
-    del blobs  # the searcher has them
     metrics = Metrics()
     services = Services(searcher, jobs, catalog, ledger, metrics, BoundedSemaphore(event_streams), event_poll_s)
     app = Flask(__name__)

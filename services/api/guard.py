@@ -4,6 +4,7 @@ There is no login in the embedded mode, so a page of another site must not be ab
 the user's browser index, remove or read anything here.
 """
 
+import ipaddress
 from collections.abc import Collection
 from urllib.parse import urlsplit
 
@@ -37,15 +38,17 @@ class Forbidden(QuarryError):
 def check_origin(request: Request, allowed_hosts: Collection[str] | None) -> None:
     """Refuse requests that another site's page made.
 
-    `allowed_hosts` are the names this server is reached by, without port; None admits any. A server on
-    loopback should name its own: a hostile site can give its name the address 127.0.0.1.
+    `allowed_hosts` are the names this server is reached by, without port, in lower case; None admits any.
+    A hostile site can give its own name this server's address (DNS rebinding), so names must be known.
+    Addresses are admitted: no site can be at one without being this server.
 
     Raises:
         Forbidden: the host is not allowed, or a change is asked for from another origin.
     """
     host = request.headers.get("Host", "")
-    if allowed_hosts is not None and _name(host) not in allowed_hosts:
-        raise Forbidden(f"host {host[:100]!r} is not one this server is reached by")
+    name = _name(host)
+    if allowed_hosts is not None and name not in allowed_hosts and not _is_address(name):
+        raise Forbidden(f"host {host[:100]!r} is not one this server is reached by; QUARRY_ALLOWED_HOSTS may name it")
     if request.method in _SAFE_METHODS and request.path != "/mcp":
         return
     origin = request.headers.get("Origin")
@@ -67,6 +70,14 @@ def _same(origin: str, host: str) -> bool:
         return urlsplit(origin).netloc.lower() == host.lower() != ""
     except ValueError:
         return False
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name.removeprefix("[").removesuffix("]"))
+    except ValueError:
+        return False
+    return True
 
 
 def _name(host: str) -> str:

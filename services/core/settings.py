@@ -30,6 +30,7 @@ class Settings:
     shard_points: a shard of vectors is sealed at this size.
     exact_points: up to this many points dense search is exact, above it quantised and rescored.
     scan_timeout_s: time limit of an exact or regex search.
+    allowed_hosts: further names, comma separated, that browsers may reach `quarry serve` by.
     """
 
     home: Path = Path(".quarry")
@@ -45,6 +46,7 @@ class Settings:
     shard_points: int = 100_000
     exact_points: int = 60_000
     scan_timeout_s: float = 10.0
+    allowed_hosts: str = ""
 
     @classmethod
     def from_env(cls, env: Mapping[str, str] = os.environ) -> "Settings":

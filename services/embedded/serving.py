@@ -1,35 +1,45 @@
 """The web application over an owned data directory, and the owner's socket."""
 
 import ipaddress
+import socket
 from typing import Any
 
 from services.api.app import create_app
 from services.api.jobs import Jobs
+from services.chunker.source import describe
+from services.core.catalog import Catalog
+from services.core.errors import InvalidRequest
 from services.embedded.jobs import JobRunner
 from services.embedded.owner import Owner
 from services.embedded.server import SocketServer
 
-_LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
-
 
 class AddressesOnly:
-    """The jobs of an owner for people on other machines: they may not have its files indexed."""
+    """The jobs of an owner for people on other machines: they may not have its files indexed, nor learn their paths."""
 
-    def __init__(self, runner: JobRunner) -> None:
+    def __init__(self, runner: JobRunner, catalog: Catalog) -> None:
         self._runner = runner
+        self._catalog = catalog
         self.remove = runner.remove
 
     def submit(self, location: str, name: str | None = None, ref: str | None = None) -> int:
         """Queue a job for a git address; as `JobRunner.submit`, but a path is an `InvalidRequest`."""
+        kind, source, default_name = describe(location, allow_local=False)
+        wanted = name or default_name
+        if any(repo.name == wanted and (repo.kind, repo.source) != (kind, source) for repo in self._catalog.list()):
+            raise InvalidRequest(f"name {wanted!r} is taken by another repository; give another 'name'")
         return self._runner.submit(location, name, ref, allow_local=False)
 
 
 def web_app(owner: Owner, runner: JobRunner, host: str) -> Any:
-    """Return the WSGI application to serve on `host`."""
-    if is_loopback(host):
-        # Names are checked, or any web page could reach it under a name of its own (DNS rebinding).
-        return _app(owner, runner, allowed_hosts=_LOOPBACK_NAMES)
-    return _app(owner, AddressesOnly(runner), allowed_hosts=None)
+    """Return the WSGI application to serve on `host`.
+
+    Where others can reach it, by its address or by a name set for a proxy, paths are refused.
+    """
+    configured = owner.settings.allowed_hosts
+    private = is_loopback(host) and not configured.strip()
+    jobs: Jobs = runner if private else AddressesOnly(runner, owner.catalog)
+    return _app(owner, jobs, allowed_hosts=own_names(host, configured))
 
 
 def open_socket(owner: Owner, runner: JobRunner) -> SocketServer:
@@ -39,15 +49,21 @@ def open_socket(owner: Owner, runner: JobRunner) -> SocketServer:
     return server
 
 
+def own_names(host: str, configured: str = "") -> frozenset[str]:
+    """Return the names that a server on `host` goes by: this machine's, and those configured, comma separated."""
+    names = ("localhost", host, socket.gethostname(), socket.getfqdn(), *configured.split(","))
+    return frozenset(name.strip().lower() for name in names) - {""}
+
+
 def is_loopback(host: str) -> bool:
     """Whether only this machine can reach `host`."""
     try:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
-        return host == "localhost"
+        return host.lower() == "localhost"
 
 
-def _app(owner: Owner, jobs: Jobs, allowed_hosts: tuple[str, ...] | None) -> Any:
+def _app(owner: Owner, jobs: Jobs, allowed_hosts: frozenset[str] | None) -> Any:
     return create_app(
         owner.searcher, jobs=jobs, catalog=owner.catalog, ledger=owner.ledger, allowed_hosts=allowed_hosts
     )
