@@ -1,18 +1,14 @@
 """`quarry cache`, `quarry rebuild` and `quarry doctor`."""
 
 import json
-import shutil
 from argparse import Namespace
-from collections.abc import Iterator
 from dataclasses import asdict
-from typing import Any
 
-from services.core.errors import CorruptData, NotFound
+from services.core.errors import CorruptData, QuarryError
 from services.core.settings import Settings
 from services.core.wiring import open_cache
 from services.embedded.access import own
 from services.embedded.home import Home
-from services.embedded.owner import Owner
 
 
 def cache(arguments: Namespace, settings: Settings) -> int:
@@ -52,39 +48,16 @@ def doctor(arguments: Namespace, settings: Settings) -> int:
 
 def rebuild(arguments: Namespace, settings: Settings) -> int:
     """Rebuild the vector store; what is damaged in the packs too is read from its source again."""
+    from services.embedded.repair import rebuild_all
+
     owner = own(settings, "rebuild")
     try:
-        if arguments.name:
-            owner.catalog.get(arguments.name)
-        else:
-            shutil.rmtree(owner.home.vectors(owner.schema), ignore_errors=True)
-        results = dict(_rebuilt(owner, arguments.name))
+        results = list(rebuild_all(owner, arguments.name))
     finally:
         owner.close()
     if arguments.json:
-        print(json.dumps({"rebuilt": results}))
+        print(json.dumps({"rebuilt": [asdict(result) for result in results]}))
     else:
-        for name, how in results.items():
-            print(f"{name}: {how}")
-    return 0
-
-
-def _rebuilt(owner: Owner, name: str | None) -> Iterator[tuple[str, Any]]:
-    from services.embedded.jobs import run_now
-    from services.indexer.commit import rebuild as rebuild_points
-
-    for repo in owner.catalog.list():
-        if not repo.revision or name not in (None, repo.name):
-            continue
-        try:
-            if repo.schema != owner.schema:
-                raise NotFound("indexed with another model or version")
-            points = rebuild_points(
-                repo.name, ledger=owner.ledger, catalog=owner.catalog, blobs=owner.blobs, vectors=owner.vectors
-            )
-            yield repo.name, f"{points} points from the stored packs"
-        except (CorruptData, NotFound) as error:
-            owner.vectors.purge(repo=repo.name)
-            owner.catalog.forget_revision(repo.name)
-            counts = run_now(owner, repo)
-            yield repo.name, f"{counts['files']} files read from {repo.source} again ({error})"
+        for result in results:
+            print(f"{result.repo}: {result.error or result.how}")
+    return QuarryError.exit_status if any(result.error for result in results) else 0

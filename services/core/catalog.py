@@ -50,7 +50,9 @@ class Catalog:
             return [Repo(**row) for row in rows]
 
     def add(self, name: str, kind: str, source: str, ref: str) -> Repo:
-        """Add a repository, or return the one there is; a change of ref is kept.
+        """Add a repository, or return the one there is; its ref changes only when a job of another goes live.
+
+        A directory that has become a git repository since, or the reverse, stays the same repository.
 
         Raises:
             InvalidRequest: the name belongs to another source.
@@ -61,12 +63,12 @@ class Catalog:
                 connection.execute(
                     insert(db.repos).values(name=name, kind=kind, source=source, ref=ref, created_at=db.now())
                 )
-            elif (row["kind"], row["source"]) != (kind, source):
+            elif row["source"] != source:
                 raise InvalidRequest(
                     f"repository {name!r} is {row['source']!r} already; give {source!r} another name with --name"
                 )
-            elif row["ref"] != ref:
-                connection.execute(update(db.repos).where(db.repos.c.name == name).values(ref=ref))
+            elif row["kind"] != kind:
+                connection.execute(update(db.repos).where(db.repos.c.name == name).values(kind=kind))
         return self.get(name)
 
     def remove(self, name: str) -> None:

@@ -1,5 +1,6 @@
 """The catalog and ledger database: SQLite in the embedded mode, the same code on PostgreSQL."""
 
+import sqlite3
 import time
 from pathlib import Path
 
@@ -22,12 +23,12 @@ from sqlalchemy import (
     insert,
     select,
 )
-from sqlalchemy.exc import DatabaseError, OperationalError
+from sqlalchemy.engine import ExceptionContext
 
-from services.core.errors import CorruptData, InvalidRequest
+from services.core.errors import CorruptData, InvalidRequest, Unavailable
 
 # Raised whenever a table changes; an older or newer database is refused, never guessed at.
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 metadata = MetaData()
 
@@ -58,12 +59,14 @@ jobs = Table(
     Column("revision", String, nullable=False, default=""),
     Column("schema", String, nullable=False, default=""),
     Column("plan", String, nullable=False, default=""),  # manifest of what is kept and skipped
+    Column("ref", String, nullable=False, default=""),
     Column("first", Boolean, nullable=False, default=False),
     Column("cleanup", String, nullable=False, default="", index=True),  # see ledger.Cleanup
     Column("error", Text, nullable=False, default=""),
     Column("counts", Text, nullable=False, default="{}"),
     Column("created_at", Float, nullable=False),
     Column("finished_at", Float),
+    sqlite_autoincrement=True,  # a number is never used again: points carry it
 )
 
 batches = Table(
@@ -87,6 +90,7 @@ batches = Table(
     Column("embedded", Integer, nullable=False, default=0),
     Column("cached", Integer, nullable=False, default=0),
     Index("batches_job_state", "job", "state"),
+    sqlite_autoincrement=True,  # a late message must not mean another batch
 )
 
 
@@ -94,22 +98,19 @@ def open_database(path: Path) -> Engine:
     """Open the SQLite database at `path`, creating it if it is missing.
 
     Raises:
-        CorruptData: the file is not a database, or damaged.
+        CorruptData: the file is not a database, or damaged; so does everything done with the engine.
+        Unavailable: it is locked for long, or its disk is full or can't be written; likewise.
         InvalidRequest: it was written by another version of Quarry.
     """
     engine = create_engine(f"sqlite:///{path}", connect_args={"timeout": 30})
     event.listen(engine, "connect", _set_pragmas)
-    try:
-        metadata.create_all(engine)
-        with engine.begin() as db:
-            version = db.execute(select(meta.c.version)).scalar()
-            if version is None:
-                db.execute(insert(meta).values(version=SCHEMA_VERSION))
-                version = SCHEMA_VERSION
-    except OperationalError as error:
-        raise CorruptData(f"database {str(path)!r} can't be opened: {error.orig}") from error
-    except DatabaseError as error:
-        raise CorruptData(f"database {str(path)!r} is damaged: {error.orig}; move it away and index again") from error
+    event.listen(engine, "handle_error", _translate)
+    metadata.create_all(engine)
+    with engine.begin() as db:
+        version = db.execute(select(meta.c.version)).scalar()
+        if version is None:
+            db.execute(insert(meta).values(version=SCHEMA_VERSION))
+            version = SCHEMA_VERSION
     if version != SCHEMA_VERSION:
         raise InvalidRequest(
             f"database {str(path)!r} has version {version}, this Quarry reads {SCHEMA_VERSION}; "
@@ -121,6 +122,15 @@ def open_database(path: Path) -> Engine:
 def now() -> float:
     """Return seconds since the epoch."""
     return time.time()
+
+
+def _translate(context: ExceptionContext) -> None:
+    original = context.original_exception
+    name = context.engine.url.database if context.engine else ""
+    if isinstance(original, sqlite3.OperationalError):
+        raise Unavailable(f"database {name!r} can't be used: {original}") from original
+    if type(original) is sqlite3.DatabaseError:
+        raise CorruptData(f"database {name!r} is damaged: {original}; move it away and index again") from original
 
 
 def _set_pragmas(connection: object, _record: object) -> None:

@@ -12,21 +12,25 @@ from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Row, delete, func, insert, select, update
+from sqlalchemy import Connection, Engine, Row, func, insert, select, update
 
 from services.core import database as db
 from services.core.catalog import Catalog
-from services.core.errors import NotFound
+from services.core.errors import InvalidRequest, NotFound
 from services.core.manifest import Manifest, ManifestFile
 from services.core.model import FileRef, Skipped, SkipReason
 
 
 class JobState(StrEnum):
-    """queued → running → done or failed; interrupted ones can go on where they stopped."""
+    """queued → running → done or failed; interrupted ones go on where they stopped.
+
+    One that can't, because the repository has changed since, is superseded by another (`counts["successor"]`).
+    """
 
     QUEUED = "queued"
     RUNNING = "running"
     INTERRUPTED = "interrupted"
+    SUPERSEDED = "superseded"
     DONE = "done"
     FAILED = "failed"
 
@@ -63,6 +67,7 @@ class Job:
     revision: str
     schema: str
     plan: str
+    ref: str
     first: bool
     cleanup: Cleanup
     error: str
@@ -123,10 +128,10 @@ class Ledger:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
-    def create_job(self, repo: str) -> Job:
-        """Add a queued job for `repo`."""
+    def create_job(self, repo: str, ref: str = "") -> Job:
+        """Add a queued job that brings `repo` to what `ref` names when it runs."""
         with self._engine.begin() as connection:
-            values = {"repo": repo, "state": JobState.QUEUED, "created_at": db.now()}
+            values = {"repo": repo, "ref": ref, "state": JobState.QUEUED, "created_at": db.now()}
             job_id = connection.execute(insert(db.jobs).values(**values).returning(db.jobs.c.id)).scalar_one()
             return _job(_job_row(connection, job_id))
 
@@ -156,7 +161,11 @@ class Ledger:
     def start_job(
         self, job_id: int, *, revision: str, schema: str, plan: str, first: bool, batches: Sequence[Sequence[FileRef]]
     ) -> None:
-        """Move a job to running together with its batches, in one transaction; earlier batches of it are dropped."""
+        """Move a queued job to running together with its batches, in one transaction.
+
+        Raises:
+            InvalidRequest: it is not queued any more.
+        """
         rows = [
             {
                 "job": job_id,
@@ -168,25 +177,25 @@ class Ledger:
             for refs in batches
         ]
         with self._engine.begin() as connection:
-            connection.execute(delete(db.batches).where(db.batches.c.job == job_id))
-            connection.execute(
-                update(db.jobs)
-                .where(db.jobs.c.id == job_id)
-                .values(state=JobState.RUNNING, revision=revision, schema=schema, plan=plan, first=first)
-            )
+            values = {"revision": revision, "schema": schema, "plan": plan, "first": first}
+            _change(connection, job_id, (JobState.QUEUED,), state=JobState.RUNNING, **values)
             if rows:
                 connection.execute(insert(db.batches), rows)
 
     def finish_job(
         self, job_id: int, state: JobState, *, error: str = "", counts: dict[str, Any] | None = None
     ) -> None:
-        """End a job that does not go live; whatever points it wrote are left for cleaning up."""
+        """End an open job that does not go live; whatever points it wrote are left for cleaning up.
+
+        Raises:
+            InvalidRequest: it has ended already.
+        """
         with self._engine.begin() as connection:
             has_batches = connection.execute(
                 select(func.count()).select_from(db.batches).where(db.batches.c.job == job_id)
             ).scalar()
             cleanup = Cleanup.STAGED if has_batches else Cleanup.NOTHING
-            _end(connection, job_id, state, cleanup, counts or {}, error)
+            _end(connection, job_id, OPEN_STATES, state=state, cleanup=cleanup, counts=counts or {}, error=error)
 
     def interrupt_job(self, job_id: int, *, error: str, code: str) -> None:
         """Stop a running job where it is, for `resume_job` to go on."""
@@ -201,18 +210,25 @@ class Ledger:
             connection.execute(update(db.jobs).where(interrupted).values(state=JobState.RUNNING, error="", counts="{}"))
 
     def commit_job(self, job: Job, catalog: Catalog, manifest: Manifest, digest: str, counts: dict[str, Any]) -> None:
-        """Make the job's revision the live one of its repository, in one transaction."""
+        """Make the job's revision the live one of its repository, in one transaction; done already, it stays so.
+
+        Raises:
+            InvalidRequest: the job is not running.
+        """
         with self._engine.begin() as connection:
+            if _job(_job_row(connection, job.id)).state is JobState.DONE:
+                return
             catalog.set_live(
                 connection,
                 job.repo,
+                ref=job.ref,
                 revision=manifest.revision,
                 manifest=digest,
                 schema=manifest.schema,
                 files=len(manifest.files),
                 chunks=manifest.chunks,
             )
-            _end(connection, job.id, JobState.DONE, Cleanup.RETIRED, counts)
+            _end(connection, job.id, STARTED_STATES, state=JobState.DONE, cleanup=Cleanup.RETIRED, counts=counts)
 
     def cleaned(self, job_id: int) -> None:
         """Record that the points of a job's cleanup are gone."""
@@ -259,11 +275,15 @@ class Ledger:
     def chunked(self, batch_id: int, *, pack: str, chunks: int, skipped: Sequence[Skipped]) -> None:
         """Record the chunker's work on a batch."""
         rows = [[s.path, s.reason.value, s.detail] for s in skipped]
-        self._advance(batch_id, BatchState.CHUNKED, pack=pack, chunks=chunks, skipped=_squeeze(rows))
+        self._advance(
+            batch_id, BatchState.PLANNED, BatchState.CHUNKED, pack=pack, chunks=chunks, skipped=_squeeze(rows)
+        )
 
     def embedded(self, batch_id: int, *, vectors: str, embedded: int, cached: int) -> None:
         """Record the embedder's work on a batch."""
-        self._advance(batch_id, BatchState.EMBEDDED, vectors=vectors, embedded=embedded, cached=cached)
+        self._advance(
+            batch_id, BatchState.CHUNKED, BatchState.EMBEDDED, vectors=vectors, embedded=embedded, cached=cached
+        )
 
     def indexed(self, results: dict[int, Sequence[ManifestFile]]) -> None:
         """Record the indexer's work: batch id → its files, once their points are on disk."""
@@ -279,12 +299,13 @@ class Ledger:
     def failed(self, batch_id: int, error: str, max_attempts: int, suspects: dict[str, str] | None = None) -> Batch:
         """Count a failed attempt and keep its error; too many make the batch dead. Returns the batch.
 
-        An attempt that found a suspect is not counted: the next one gets further.
+        An attempt that found a new suspect is not counted: the next one gets further.
         """
         with self._engine.begin() as connection:
             row = connection.execute(select(*_BATCH_COLUMNS).where(db.batches.c.id == batch_id)).one()
             batch = _batch(row)
-            attempts = batch.attempts + (0 if suspects else 1)
+            found = set(suspects or ()) - set(batch.suspects)
+            attempts = batch.attempts + (0 if found else 1)
             values: dict[str, Any] = {"attempts": attempts, "error": error}
             if attempts >= max_attempts:
                 values["state"] = BatchState.DEAD
@@ -323,21 +344,24 @@ class Ledger:
             dead=in_state.get(BatchState.DEAD, 0),
         )
 
-    def _advance(self, batch_id: int, state: BatchState, **values: object) -> None:
-        # A late twin of a message must not take a batch back.
-        open_batch = (db.batches.c.id == batch_id) & db.batches.c.state.not_in((BatchState.INDEXED, BatchState.DEAD))
+    def _advance(self, batch_id: int, before: BatchState, after: BatchState, **values: object) -> None:
+        # Of two workers on one batch the later changes nothing.
+        waiting = (db.batches.c.id == batch_id) & (db.batches.c.state == before)
         with self._engine.begin() as connection:
-            connection.execute(update(db.batches).where(open_batch).values(state=state, error="", **values))
+            connection.execute(update(db.batches).where(waiting).values(state=after, error="", **values))
 
 
 def _end(
-    connection: Connection, job_id: int, state: JobState, cleanup: Cleanup, counts: dict[str, Any], error: str = ""
+    connection: Connection, job_id: int, before: Sequence[JobState], *, counts: dict[str, Any], **values: object
 ) -> None:
-    connection.execute(
-        update(db.jobs)
-        .where(db.jobs.c.id == job_id)
-        .values(state=state, cleanup=cleanup, error=error, counts=json.dumps(counts), finished_at=db.now())
-    )
+    _change(connection, job_id, before, counts=json.dumps(counts), finished_at=db.now(), **values)
+
+
+def _change(connection: Connection, job_id: int, before: Sequence[JobState], **values: object) -> None:
+    expected = (db.jobs.c.id == job_id) & db.jobs.c.state.in_(before)
+    if not connection.execute(update(db.jobs).where(expected).values(**values)).rowcount:
+        state = connection.execute(select(db.jobs.c.state).where(db.jobs.c.id == job_id)).scalar()
+        raise InvalidRequest(f"job {job_id} is {state or 'not there'}; it can't become {values['state']} any more")
 
 
 def _job_row(connection: Connection, job_id: int) -> Row[Any]:

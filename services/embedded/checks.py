@@ -60,7 +60,9 @@ def _blobs(owner: Owner, manifest: Manifest, remedy: str) -> Iterator[Problem]:
 
 def _points(owner: Owner, manifest: Manifest, remedy: str) -> Iterator[Problem]:
     try:
-        count = owner.vectors.count(Filter(repos=(manifest.repo,)))
+        fences = owner.ledger.fences()
+        where = Filter(repos=(manifest.repo,), staged=fences.staged, retired=fences.retired)
+        count = owner.vectors.count(where)
     except QuarryError as error:
         yield Problem(manifest.repo, str(error), "quarry rebuild")
         return

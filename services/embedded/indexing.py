@@ -4,15 +4,19 @@ Whatever ends it early (a kill, an interrupt, a full disk) leaves the job
 resumable in the ledger; the next run of the same revision goes on from there.
 """
 
+import logging
 import time
+from dataclasses import replace
 from typing import Any
 
 from services.core.errors import QuarryError, Unavailable
-from services.core.ledger import STARTED_STATES, Cleanup, JobState, Progress
+from services.core.ledger import OPEN_STATES, STARTED_STATES, Cleanup, Job, JobState, Progress
 from services.core.manifest import Manifest
 from services.embedded.owner import Owner
 from services.embedded.pool import WorkerPool
 from services.embedded.revision import find_revision
+
+log = logging.getLogger(__name__)
 
 
 def run_job(owner: Owner, pool: WorkerPool, job_id: int) -> dict[str, Any]:
@@ -24,21 +28,32 @@ def run_job(owner: Owner, pool: WorkerPool, job_id: int) -> dict[str, Any]:
     try:
         return _run(owner, pool, job_id)
     except QuarryError as error:
-        if isinstance(error, Unavailable) and owner.ledger.job(job_id).state is JobState.RUNNING:
-            owner.ledger.interrupt_job(job_id, error=str(error), code=error.code)
-        else:
-            owner.ledger.finish_job(job_id, JobState.FAILED, error=str(error), counts={"code": error.code})
-            _clean_up(owner, job_id)
-        raise
+        return _ended(owner, job_id, error)
+
+
+def _ended(owner: Owner, job_id: int, error: QuarryError) -> dict[str, Any]:
+    job = owner.ledger.job(job_id)
+    if job.state is JobState.DONE:
+        # It is live; only cleaning up after it failed, and whoever opens the store next does that.
+        log.warning("clean_up_failed", extra={"job": job_id, "error": str(error)})
+        return job.counts
+    if isinstance(error, Unavailable) and job.state is JobState.RUNNING:
+        owner.ledger.interrupt_job(job_id, error=str(error), code=error.code)
+    elif job.state in OPEN_STATES:
+        owner.ledger.finish_job(job_id, JobState.FAILED, error=str(error), counts={"code": error.code})
+        clean_up_job(owner, job_id)
+    raise error
 
 
 def _run(owner: Owner, pool: WorkerPool, job_id: int) -> dict[str, Any]:
     started = time.monotonic()
     job = owner.ledger.job(job_id)
     repo = owner.catalog.get(job.repo)
-    with find_revision(owner, repo) as revision:
-        live = (repo.revision, repo.schema) == (revision.id, owner.schema)
-        if live and job.state not in STARTED_STATES:
+    with find_revision(owner, replace(repo, ref=job.ref)) as revision:
+        found = (revision.id, owner.schema)
+        if job.state in STARTED_STATES and (job.revision, job.schema) != found:
+            return _start_anew(owner, pool, job)
+        if job.state not in STARTED_STATES and (repo.revision, repo.schema) == found:
             counts = _figures(Manifest.load(owner.blobs, repo.manifest), Progress(), started)
             owner.ledger.finish_job(job_id, JobState.DONE, counts=counts)
             return counts
@@ -49,9 +64,19 @@ def _run(owner: Owner, pool: WorkerPool, job_id: int) -> dict[str, Any]:
         return pipeline.run(lambda manifest, progress: _figures(manifest, progress, started))
 
 
-def _clean_up(owner: Owner, job_id: int) -> None:
+def _start_anew(owner: Owner, pool: WorkerPool, job: Job) -> dict[str, Any]:
+    """Give up a job whose repository has changed since it was interrupted, for another with a generation of its own."""
+    successor = owner.ledger.create_job(job.repo, job.ref)
+    counts = {"successor": successor.id}
+    owner.ledger.finish_job(job.id, JobState.SUPERSEDED, error="the repository has changed since", counts=counts)
+    clean_up_job(owner, job.id)
+    return run_job(owner, pool, successor.id)
+
+
+def clean_up_job(owner: Owner, job_id: int) -> None:
+    """Delete the points that an ended job has left behind."""
     job = owner.ledger.job(job_id)
-    if job.cleanup is not Cleanup.NOTHING:
+    if job.cleanup is not Cleanup.NOTHING and job.schema == owner.schema:
         from services.indexer.commit import clean_up
 
         clean_up(job, ledger=owner.ledger, vectors=owner.vectors, barrier=owner.barrier.wait)

@@ -1,6 +1,7 @@
 """Index requests: which job answers one, and a thread that runs jobs one after the other."""
 
 import logging
+import os
 import queue
 import threading
 from typing import Any
@@ -18,32 +19,33 @@ log = logging.getLogger(__name__)
 
 # Idle workers hold about 150 MB each; a push usually comes with others.
 _POOL_IDLE_S = 60.0
+_PATIENCE_S = 30.0
+_INTERRUPTED = 130
 
 
-def request_job(owner: Owner, location: str, name: str | None, ref: str | None, *, allow_local: bool = True) -> Job:
+def request_job(
+    owner: Owner, location: str, name: str | None, ref: str | None, *, allow_local: bool = True, active: int = 0
+) -> Job:
     """Return the job that will index `location`: the one that waits or was interrupted, or a new one.
 
-    `ref` None keeps the ref the repository was indexed at before. Without `allow_local` only
-    addresses are taken, no paths of this machine.
+    `ref` None means the ref that is live. Without `allow_local` only addresses are taken, no paths
+    of this machine. The job `active` may have looked before this change, so it is none to wait for.
 
     Raises:
         InvalidRequest: the location or name can't be used.
     """
-    repo = _register(owner, location, name, ref, allow_local)
-    open_jobs = owner.ledger.jobs(repo=repo.name, states=OPEN_STATES)
-    if not open_jobs:
-        return owner.ledger.create_job(repo.name)
-    owner.ledger.resume_job(open_jobs[0].id)
-    return owner.ledger.job(open_jobs[0].id)
+    repo, ref = _register(owner, location, name, ref, allow_local)
+    for job in owner.ledger.jobs(repo=repo.name, states=OPEN_STATES):
+        if job.id != active and job.ref == ref:
+            owner.ledger.resume_job(job.id)
+            return owner.ledger.job(job.id)
+    return owner.ledger.create_job(repo.name, ref)
 
 
-def _register(owner: Owner, location: str, name: str | None, ref: str | None, allow_local: bool) -> Repo:
+def _register(owner: Owner, location: str, name: str | None, ref: str | None, allow_local: bool) -> tuple[Repo, str]:
     kind, source, default_name = describe(location, allow_local=allow_local)
-    name = check_name(name or default_name)
-    known = {repo.name: repo for repo in owner.catalog.list()}
-    if ref is None:
-        ref = known[name].ref if name in known else ""
-    return owner.catalog.add(name, kind, source, ref)
+    repo = owner.catalog.add(check_name(name or default_name), kind, source, ref or "")
+    return repo, (repo.ref if repo.revision else "") if ref is None else ref
 
 
 def run_now(owner: Owner, repo: Repo) -> dict[str, Any]:
@@ -68,6 +70,7 @@ class JobRunner:
         self._inbox: queue.Queue[int | None] = queue.Queue()
         self._lock = threading.Lock()
         self._active: int | None = None
+        self._stopping = False
         self._thread = threading.Thread(target=self._loop, name="jobs", daemon=True)
 
     def start(self, *, resume: bool) -> None:
@@ -83,10 +86,17 @@ class JobRunner:
         self._inbox.join()
 
     def stop(self) -> None:
-        """Stop: the job in hand stays resumable."""
+        """Stop: the job in hand stays resumable. A job that does not let go in 30 s ends with the process."""
+        self._stopping = True
         self._inbox.put(None)
         self._pool.stop()
-        self._thread.join(timeout=30)
+        if not self._thread.is_alive():
+            return
+        self._thread.join(timeout=_PATIENCE_S)
+        if self._thread.is_alive():
+            # What it uses must not be closed under it; everything is built to be killed.
+            log.warning("job_does_not_stop")
+            os._exit(_INTERRUPTED)
 
     def submit(
         self, location: str, name: str | None = None, ref: str | None = None, *, allow_local: bool = True
@@ -97,10 +107,8 @@ class JobRunner:
             InvalidRequest: the location or name can't be used.
         """
         with self._lock:
-            job = request_job(self._owner, location, name, ref, allow_local=allow_local)
-            if job.id == self._active:
-                # The running job may have looked before this change: look again after it.
-                job = self._owner.ledger.create_job(job.repo)
+            active = self._active or 0
+            job = request_job(self._owner, location, name, ref, allow_local=allow_local, active=active)
             self._inbox.put(job.id)
             return job.id
 
@@ -119,30 +127,47 @@ class JobRunner:
             try:
                 job_id = self._inbox.get(timeout=_POOL_IDLE_S)
             except queue.Empty:
-                self._pool.close()
+                self._close_pool()
                 continue
-            if job_id is None:
-                self._pool.close()
-                return
-            self._run(job_id)
-            self._inbox.task_done()
+            try:
+                if job_id is None:
+                    return
+                if not self._stopping:
+                    self._run(job_id)
+            except Exception:
+                log.exception("job_runner_failed", extra={"job": job_id})
+            finally:
+                if job_id is None:
+                    self._close_pool()
+                self._inbox.task_done()
+
+    def _close_pool(self) -> None:
+        try:
+            self._pool.close()
+        except QuarryError as error:
+            log.warning("workers_not_closed", extra={"error": str(error)})
 
     def _run(self, job_id: int) -> None:
         with self._lock:
-            if self._owner.ledger.job(job_id).state not in (JobState.QUEUED, JobState.RUNNING):
+            if self._owner.ledger.job(job_id).state not in OPEN_STATES:
                 return
             self._active = job_id
         try:
             counts = run_job(self._owner, self._pool, job_id)
-            self._owner.settle()
             log.info("job_done", extra={"job": job_id, "repo": counts["repo"], "seconds": counts["seconds"]})
+            self._owner.settle()
         except QuarryError as error:
             log.info("job_failed", extra={"job": job_id, "error": str(error)})
         except Exception:
             log.exception("job_failed", extra={"job": job_id})
-            self._owner.ledger.finish_job(
-                job_id, JobState.FAILED, error="internal error; the log has it", counts={"code": "internal"}
-            )
+            self._give_up(job_id)
         finally:
             with self._lock:
                 self._active = None
+
+    def _give_up(self, job_id: int) -> None:
+        if self._owner.ledger.job(job_id).state in OPEN_STATES:
+            error, counts = "internal error; the log has it", {"code": "internal"}
+            self._owner.ledger.finish_job(
+                job_id, JobState.FAILED, error="internal error; the log has it", counts=counts
+            )

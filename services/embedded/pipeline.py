@@ -6,9 +6,11 @@ from collections.abc import Callable
 from typing import Any
 
 from services.chunker.plan import batches, make_plan
+from services.core.catalog import Repo
 from services.core.errors import QuarryError, Unavailable
 from services.core.ledger import STARTED_STATES, BatchState, Job, Progress
 from services.core.manifest import Manifest, ManifestFile
+from services.core.ports import Filter
 from services.embedded.owner import Owner
 from services.embedded.pool import Order, Outcome, WorkerPool
 from services.embedded.revision import Revision
@@ -36,24 +38,21 @@ class Pipeline:
         Raises:
             QuarryError: a batch failed too often, or something needed is not available.
         """
-        if not self._resumes():
+        if self.job.state not in STARTED_STATES:
             self._plan()
         self._work()
         self._refuse_dead()
         return self._commit(figures)
 
-    def _resumes(self) -> bool:
-        job = self.job
-        return job.state in STARTED_STATES and (job.revision, job.schema) == (self.revision.id, self.owner.schema)
-
     def _plan(self) -> None:
         self.pool.warm()
         self.owner.home.check_room()
-        forget_points(self.owner, self.job)
         owner, repo, revision = self.owner, self.owner.catalog.get(self.job.repo), self.revision
-        base = None
-        if repo.manifest and repo.schema == owner.schema:
-            base = Manifest.load(owner.blobs, repo.manifest)
+        base = self._base(repo)
+        if base is None:
+            # The store may hold points of an earlier time that this schema was in use, or a damaged part of them.
+            owner.catalog.forget_revision(repo.name)
+            owner.vectors.purge(repo=repo.name)
         refs, skipped = revision.source.files()
         plan = make_plan(repo.name, refs, skipped, base, revision.source)
         kept = Manifest(repo.name, revision.id, owner.schema, tuple(plan.keep), tuple(plan.skipped))
@@ -67,7 +66,18 @@ class Pipeline:
         )
         self.job = owner.ledger.job(self.job.id)
 
+    def _base(self, repo: Repo) -> Manifest | None:
+        """Return the live manifest if its points are all there to build on."""
+        owner = self.owner
+        if not repo.manifest or repo.schema != owner.schema:
+            return None
+        manifest = Manifest.load(owner.blobs, repo.manifest)
+        fences = owner.ledger.fences()
+        where = Filter(repos=(repo.name,), staged=fences.staged, retired=fences.retired)
+        return manifest if owner.vectors.count(where) == manifest.chunks else None
+
     def _work(self) -> None:
+        self.owner.home.check_room()
         revision = self.revision
         ledger, vectors = self.owner.ledger, self.owner.vectors
         live = live_files(self.job, catalog=self.owner.catalog, blobs=self.owner.blobs)
@@ -124,9 +134,3 @@ class Pipeline:
             barrier=owner.barrier.wait,
             figures=lambda manifest: figures(manifest, progress),
         )
-
-
-def forget_points(owner: Owner, job: Job) -> None:
-    """Delete what an interrupted job wrote on another revision: the points of its next have the same generation."""
-    if job.state in STARTED_STATES:
-        owner.vectors.purge(generation=job.id)

@@ -16,8 +16,6 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, TextIO
 
-from sqlalchemy.exc import OperationalError
-
 from services.chunker.git import GitSource
 from services.chunker.source import Limits, open_source
 from services.chunker.stage import chunk
@@ -78,8 +76,7 @@ def _attempt(work: Callable[[dict[str, Any]], None], order: dict[str, Any]) -> d
 
 
 def _is_disk_full(error: Exception) -> bool:
-    full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
-    return full or (isinstance(error, OperationalError) and "disk is full" in str(error))
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 def _worker(settings: Settings, mark: Mark) -> Callable[[dict[str, Any]], None]:

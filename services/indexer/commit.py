@@ -110,7 +110,7 @@ def purge_unindexed(*, ledger: Ledger, catalog: Catalog, vectors: VectorWriter) 
 def rebuild(name: str, *, ledger: Ledger, catalog: Catalog, blobs: BlobStore, vectors: VectorWriter) -> int:
     """Write the points of a live revision again, without the embedder, and return how many there are.
 
-    Points that are there already are replaced by their equals.
+    All other points of the repository are removed, so no job on it may be open.
 
     Raises:
         NotFound: there is no such repository, it was never indexed, or a blob is gone.
@@ -120,6 +120,7 @@ def rebuild(name: str, *, ledger: Ledger, catalog: Catalog, blobs: BlobStore, ve
     if not repo.manifest:
         raise NotFound(f"repository {name!r} has no revision to rebuild; index it first")
     manifest = Manifest.load(blobs, repo.manifest)
+    vectors.purge(repo=name)
     generation = _live_generation(repo, ledger)
     by_pack: dict[tuple[str, str], list[ManifestFile]] = defaultdict(list)
     for file in manifest.files:

@@ -11,7 +11,7 @@ from services.core.pack import Pack, write_pack
 from services.core.sparse import sparse_query, symbol_query
 from services.core.vector_blob import VectorBlob
 from services.embedder.stage import embed
-from tests.fakes import MemoryBlobs, chunked_file
+from tests.fakes import MemoryBlobs, chunked_file, set_back
 from tests.fakes_cache import MemoryCache
 
 
@@ -122,6 +122,7 @@ def test_fresh_and_cached_vectors_are_the_same_bytes(ledger, blobs):
     cache = MemoryCache()
     run(batch, ledger, blobs, cache=cache)
     fresh = ledger.batch(batch).vectors
+    set_back(ledger, batch, "chunked")
 
     run(batch, ledger, blobs, cache=cache)
 

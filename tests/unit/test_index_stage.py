@@ -4,6 +4,7 @@ from services.core.errors import CorruptData, InvalidRequest
 from services.core.ledger import BatchState, JobState
 from services.core.ports import Filter
 from services.indexer.stage import acknowledge, index, live_files
+from tests.fakes import set_back
 from tests.indexing_world import SCHEMA, World, expected, vector_blob
 
 FILES = {"a.py": ("one\n", "two\n"), "b.py": ("three\n",), "c.py": ("four\n", "five\n", "six\n")}
@@ -97,7 +98,7 @@ def test_a_late_message_of_a_job_that_is_over_is_refused(world, state):
 def test_a_batch_that_is_not_embedded_is_refused(world):
     job = world.start(FILES)
     batch = world.ledger.batches(job.id)[0]
-    world.ledger.chunked(batch.id, pack=batch.pack, chunks=3, skipped=[])
+    set_back(world.ledger, batch.id, "chunked")
 
     with pytest.raises(InvalidRequest, match="chunked, not embedded"):
         stage(world, batch.id)
@@ -110,6 +111,7 @@ def test_a_batch_that_is_not_embedded_is_refused(world):
 def test_vectors_that_do_not_belong_to_the_batch_are_refused(world, blob, error):
     job = world.start(FILES)
     batch = world.ledger.batches(job.id)[0]
+    set_back(world.ledger, batch.id, "chunked")
     world.ledger.embedded(batch.id, vectors=world.blobs.put(blob.pack()), embedded=3, cached=0)
 
     with pytest.raises(error):

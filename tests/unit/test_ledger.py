@@ -46,11 +46,11 @@ def test_a_batch_moves_on_by_one_state_with_each_stage(ledger):
 def test_a_late_message_does_not_take_a_batch_back(ledger):
     batch = ledger.batches(started(ledger).id)[0]
     ledger.chunked(batch.id, pack="pack", chunks=3, skipped=[])
-    ledger.indexed({batch.id: [ROW]})
+    ledger.embedded(batch.id, vectors="vecs", embedded=3, cached=0)
 
-    ledger.embedded(batch.id, vectors="late", embedded=3, cached=0)
+    ledger.chunked(batch.id, pack="late", chunks=9, skipped=[])
 
-    assert (ledger.batch(batch.id).state, ledger.batch(batch.id).vectors) == (BatchState.INDEXED, "")
+    assert (ledger.batch(batch.id).state, ledger.batch(batch.id).pack) == (BatchState.EMBEDDED, "pack")
 
 
 def test_the_files_of_a_batch_come_back_as_they_were(ledger):
@@ -77,6 +77,9 @@ def test_a_named_suspect_does_not_count_as_an_attempt_at_the_rest(ledger):
 
     assert ledger.batch(batch.id).state is BatchState.PLANNED
     assert len(ledger.batch(batch.id).suspects) == 6
+    for _ in range(3):
+        ledger.failed(batch.id, "crashed", 3, {"a": "parser_crashed"})
+    assert ledger.batch(batch.id).state is BatchState.DEAD
 
 
 def test_points_of_an_update_are_fenced_until_it_is_committed(ledger, engine):
@@ -119,12 +122,24 @@ def test_an_interrupted_job_goes_on_with_the_batches_it_has(ledger):
     assert len(ledger.batches(job.id)) == 1
 
 
-def test_starting_a_job_again_drops_its_earlier_batches(ledger):
+def test_a_job_is_started_once_and_ends_once(ledger, engine):
     job = started(ledger)
 
-    ledger.start_job(job.id, revision="2", schema="s", plan="p", first=False, batches=[REFS[:1], REFS[1:]])
+    with pytest.raises(InvalidRequest, match="is running"):
+        ledger.start_job(job.id, revision="2", schema="s", plan="p", first=False, batches=[REFS])
+    ledger.finish_job(job.id, JobState.FAILED, error="boom")
+    with pytest.raises(InvalidRequest, match="is failed"):
+        ledger.commit_job(job, Catalog(engine), Manifest("r", "1", "s"), "digest", {})
+    with pytest.raises(InvalidRequest, match="is failed"):
+        ledger.finish_job(job.id, JobState.DONE)
 
-    assert [batch.file_count for batch in ledger.batches(job.id)] == [1, 1]
+
+def test_a_number_of_a_job_is_never_used_again(ledger, engine):
+    last = ledger.create_job("r").id
+    with engine.begin() as connection:
+        connection.exec_driver_sql("DELETE FROM jobs")
+
+    assert ledger.create_job("r").id > last
 
 
 def test_what_is_not_there_is_not_found(ledger, engine):
@@ -137,7 +152,7 @@ def test_a_name_belongs_to_one_source(engine):
     catalog = Catalog(engine)
     catalog.add("r", "git", "/r", "")
 
-    assert catalog.add("r", "git", "/r", "main").ref == "main"
+    assert catalog.add("r", "directory", "/r", "main").kind == "directory"
     with pytest.raises(InvalidRequest, match="--name"):
         catalog.add("r", "git", "/other", "")
 
