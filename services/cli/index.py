@@ -1,23 +1,26 @@
 """`quarry index`: as the owner of the data directory, or through it."""
 
 import json
+import logging
+import os
 import sys
 import threading
 import time
 from argparse import Namespace
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, Protocol
 
 from services.cli.render import print_figures, progress_bar
 from services.core.errors import ERRORS, QuarryError
 from services.core.ledger import JobState
 from services.core.settings import Settings
-from services.embedded.access import reach
+from services.embedded.access import persist, reach
 from services.embedded.client import OwnerClient
 from services.embedded.launcher import Zygote
 from services.embedded.owner import Owner
+
+log = logging.getLogger(__name__)
 
 _POLL_S = 0.1
 # An index that takes longer opens the owner's socket, so that searches are answered meanwhile.
@@ -63,9 +66,10 @@ class _RemoteJobs:
 def index(arguments: Namespace, settings: Settings) -> int:
     """Index a repository and print the figures of the run."""
     location = arguments.source
-    if Path(location).exists():
-        location = str(Path(location).resolve())
-    counts = _index(settings, location, arguments.name, arguments.ref)
+    if os.path.exists(location):
+        location = os.path.realpath(location)
+    # If its owner ends, what it had queued for us is in the ledger; whoever comes next goes on.
+    counts = persist(lambda: _index(settings, location, arguments.name, arguments.ref))
     if arguments.json:
         print(json.dumps(counts))
     else:
@@ -74,13 +78,8 @@ def index(arguments: Namespace, settings: Settings) -> int:
 
 
 def _index(settings: Settings, location: str, name: str | None, ref: str | None) -> dict[str, Any]:
-    while True:
-        try:
-            with _jobs(settings) as jobs:
-                return _follow(jobs, jobs.submit(location, name, ref))
-        except ConnectionError:
-            # The owner has ended; what it had queued for us is in the ledger, whoever comes next goes on.
-            time.sleep(_POLL_S)
+    with _jobs(settings) as jobs:
+        return _follow(jobs, jobs.submit(location, name, ref))
 
 
 def _follow(jobs: _Jobs, job_id: int) -> dict[str, Any]:
@@ -131,7 +130,11 @@ def _socket(owner: Owner, runner: Any) -> Iterator[None]:
     def start() -> None:
         from services.embedded.serving import open_socket
 
-        servers.append(open_socket(owner, runner))
+        try:
+            servers.append(open_socket(owner, runner))
+        except Exception as error:
+            # The index goes on without; others wait for its end.
+            log.warning("socket_not_opened", extra={"error": str(error)})
 
     timer = threading.Timer(_SOCKET_AFTER_S, start)
     timer.daemon = True

@@ -6,7 +6,7 @@ from typing import Any
 
 from services.cli.render import print_hits
 from services.core.settings import Settings
-from services.embedded.access import reach
+from services.embedded.access import persist, reach
 from services.embedded.client import OwnerClient
 from services.embedded.owner import Owner
 
@@ -21,7 +21,7 @@ def search(arguments: Namespace, settings: Settings) -> int:
         "mode": arguments.mode,
         "limit": arguments.limit,
     }
-    answer = _answer(reach(settings, "search"), query)
+    answer = persist(lambda: _answer(reach(settings, "search"), query))
     if arguments.json:
         print(json.dumps(answer))
     else:

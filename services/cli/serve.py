@@ -1,6 +1,7 @@
 """`quarry serve`: the API and the search page, on the data directory it owns while it runs."""
 
 from argparse import Namespace
+from contextlib import ExitStack, suppress
 
 from services.core.settings import Settings
 from services.embedded.access import own
@@ -12,21 +13,18 @@ from services.embedded.serving import open_socket, web_app
 
 def serve(arguments: Namespace, settings: Settings) -> int:
     """Serve until interrupted."""
-    zygote = Zygote(settings)
-    owner = own(settings, "serve")
-    runner = JobRunner(owner, zygote)
-    try:
+    with ExitStack() as stack:
+        zygote = Zygote(settings)
+        stack.callback(zygote.close)
+        owner = own(settings, "serve")
+        stack.callback(owner.close)
+        runner = JobRunner(owner, zygote)
+        stack.callback(runner.stop)
         server = listen(web_app(owner, runner, arguments.host), arguments.host, arguments.port)
-        socket = open_socket(owner, runner)
+        stack.callback(server.close)
+        stack.callback(open_socket(owner, runner).stop)
         runner.start(resume=True)
-        print(f"Quarry serves {owner.home.root} on http://{arguments.host}:{server.effective_port}", flush=True)
-        try:
+        print(f"Quarry serves {owner.home.root} on http://{arguments.host}:{server.port}", flush=True)
+        with suppress(KeyboardInterrupt):
             server.run()
-        finally:
-            socket.stop()
-            server.close()
-    finally:
-        runner.stop()
-        owner.close()
-        zygote.close()
     return 0

@@ -5,6 +5,7 @@ owner before that has threads, locks or databases; it loads once and then forks
 a worker in milliseconds, each sharing its memory.
 """
 
+import logging
 import os
 import signal
 import socket
@@ -17,6 +18,8 @@ from typing import IO, Protocol
 
 from services.core.errors import Unavailable
 from services.core.settings import Settings
+
+log = logging.getLogger(__name__)
 
 _COMMAND = (sys.executable, "-m", "services.embedded.worker")
 _REPOSITORY_ROOT = str(Path(__file__).resolve().parents[2])
@@ -61,8 +64,15 @@ class Interpreters:
         """Do nothing: there is nothing to share."""
 
     def launch(self) -> Process:
-        """Start a worker."""
-        return _Started(self._command)
+        """Start a worker.
+
+        Raises:
+            Unavailable: the system has no room for another process.
+        """
+        try:
+            return _Started(self._command)
+        except OSError as error:
+            raise Unavailable(f"worker processes can't be started: {error}") from error
 
     def close(self) -> None:
         """Do nothing."""
@@ -90,27 +100,56 @@ class Zygote:
     """A process forked now, from which workers are forked when they are wanted.
 
     Make it before the caller has threads or takes locks: all that is open now stays open in the workers.
+    If it ends before its time, workers are started as interpreters from then on.
     """
 
     def __init__(self, settings: Settings) -> None:
+        self._fallback: Interpreters | None = None
         self._channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         sys.stdout.flush()
-        self._pid = os.fork()
-        if self._pid == 0:
+        self.pid = os.fork()
+        if self.pid == 0:
             self._channel.close()
             _be_zygote(theirs, settings)
         theirs.close()
 
     def warm(self) -> None:
         """Have it load what workers need."""
-        self._ask(b"warm")
+        with suppress(_ZygoteEndedError):
+            self._ask(b"warm")
 
     def launch(self) -> Process:
         """Fork a worker.
 
         Raises:
-            Unavailable: the zygote has ended.
+            Unavailable: it can't be started.
         """
+        if self._fallback is None:
+            try:
+                return self._fork()
+            except _ZygoteEndedError as error:
+                log.warning("zygote_ended", extra={"pid": self.pid, "error": str(error)})
+                self._fallback = Interpreters()
+        return self._fallback.launch()
+
+    def reap(self, pid: int) -> int:
+        """Wait for a killed worker's end and return its exit code, negative for a signal."""
+        try:
+            return int(self._ask(b"reap %d" % pid))
+        except _ZygoteEndedError:
+            return -signal.SIGKILL
+
+    def close(self) -> None:
+        """End the zygote and the workers it has."""
+        with suppress(OSError):
+            self._channel.shutdown(socket.SHUT_RDWR)
+        self._channel.close()
+        # Until we have waited for it, the id of its group is nobody else's.
+        with suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)
+        os.waitpid(self.pid, 0)
+
+    def _fork(self) -> "_Forked":
         worker_in, our_in = os.pipe()
         our_out, worker_out = os.pipe()
         try:
@@ -124,24 +163,21 @@ class Zygote:
             os.close(worker_out)
         return _Forked(self, pid, os.fdopen(our_in, "wb"), os.fdopen(our_out, "rb"))
 
-    def reap(self, pid: int) -> int:
-        """Wait for a worker's end and return its exit code, negative for a signal."""
-        return int(self._ask(b"reap %d" % pid))
-
-    def close(self) -> None:
-        """End the zygote."""
-        self._channel.close()
-        os.waitpid(self._pid, 0)
-
     def _ask(self, message: bytes, descriptors: Sequence[int] = ()) -> bytes:
+        if self._channel.fileno() < 0:
+            raise Unavailable("worker processes can't be started any more: their owner ends")
         try:
             socket.send_fds(self._channel, [message], list(descriptors))
             answer = self._channel.recv(_MESSAGE_BYTES)
         except OSError as error:
-            raise Unavailable(f"worker processes can't be started: {error}") from error
+            raise _ZygoteEndedError(str(error)) from error
         if not answer:
-            raise Unavailable("worker processes can't be started: the process that starts them has ended")
+            raise _ZygoteEndedError("no answer")
         return answer
+
+
+class _ZygoteEndedError(Exception):
+    """The zygote is gone."""
 
 
 class _Forked:
@@ -151,9 +187,10 @@ class _Forked:
 
     def kill(self) -> int:
         """End the process, close the pipes and return its exit code, negative for a signal."""
-        # Until it is reaped, its id belongs to nobody else.
+        # A zygote that has died can't keep the id from another process, but that is in no group of the zygote's.
         with suppress(ProcessLookupError):
-            os.kill(self.pid, signal.SIGKILL)
+            if os.getpgid(self.pid) == self._zygote.pid:
+                os.kill(self.pid, signal.SIGKILL)
         code = self._zygote.reap(self.pid)
         _close(self.stdin, self.stdout)
         return code
@@ -161,16 +198,16 @@ class _Forked:
 
 def _be_zygote(channel: socket.socket, settings: Settings) -> None:
     """Serve the channel until its other end is closed; never returns."""
-    status = 1
     try:
         os.setsid()
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         os.environ |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
         _serve_forks(channel, settings)
-        status = 0
+        # The owner has ended, perhaps by a kill: no worker may go on for it.
+        os.killpg(0, signal.SIGKILL)
     finally:
-        os._exit(status)
+        os._exit(1)
 
 
 def _serve_forks(channel: socket.socket, settings: Settings) -> None:

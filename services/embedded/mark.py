@@ -15,11 +15,17 @@ _SIZE_BYTES = 8192
 
 
 class Mark:
-    """The mark of one worker; either side may read and write it."""
+    """The mark of one worker; either side may read and write it.
+
+    Raises:
+        OSError: it can't be written, as on a full disk.
+    """
 
     def __init__(self, path: Path) -> None:
         with path.open("a+b") as file:
-            file.truncate(_SIZE_BYTES)
+            # Real zeros: a page of a hole that finds no room on the disk ends the process that touches it.
+            file.write(bytes(max(0, _SIZE_BYTES - file.tell())))
+            file.flush()
             self._map = mmap.mmap(file.fileno(), _SIZE_BYTES)
 
     def set(self, locator: str | None) -> None:

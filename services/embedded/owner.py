@@ -1,7 +1,8 @@
 """Everything the owner of a data directory has open, each part imported and opened when it is first needed."""
 
-from functools import cached_property
-from typing import TYPE_CHECKING
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from services.api.barrier import ReadBarrier
 from services.core.catalog import Catalog
@@ -16,6 +17,24 @@ if TYPE_CHECKING:
     from services.api.search import Searcher
     from services.core.adapters.vectors import EdgeVectors
 
+T = TypeVar("T")
+
+
+class _Part(Generic[T]):
+    """An attribute that is made once, whichever threads ask for it; `cached_property` takes no lock any more."""
+
+    def __init__(self, make: Callable[["Owner"], T]) -> None:
+        self._make = make
+        self._name = make.__name__
+        self.__doc__ = make.__doc__
+
+    def __get__(self, owner: "Owner", _kind: type["Owner"]) -> T:
+        with owner.opening:
+            if self._name not in owner.__dict__:
+                owner.__dict__[self._name] = self._make(owner)
+            made: T = owner.__dict__[self._name]
+        return made
+
 
 class Owner:
     """An owned data directory. Use `close` when done; the lock then goes to whoever asks next.
@@ -27,40 +46,40 @@ class Owner:
     def __init__(self, settings: Settings, home: Home) -> None:
         self.settings = settings
         self.home = home
+        self.opening = threading.RLock()  # one for all parts: they need each other
         self.engine = open_database(home.database)
         self.catalog = Catalog(self.engine)
         self.ledger = Ledger(self.engine)
         self.barrier = ReadBarrier()
 
-    @cached_property
+    @_Part
     def blobs(self) -> BlobStore:
-        """Packs, vectors and manifests."""
+        """Return the store of packs, vectors and manifests."""
         return open_blobs(self.home.blobs)
 
-    @cached_property
+    @_Part
     def embedder(self) -> Embedder:
-        """The embedder of queries; the workers have their own."""
+        """Return the embedder of queries; the workers have their own."""
         return open_embedder(self.settings)
 
-    @cached_property
+    @_Part
     def schema(self) -> str:
-        """What the points of an index depend on: points of different schemas can't be compared."""
+        """Return what the points of an index depend on: points of different schemas can't be compared."""
         return index_schema(self.settings)
 
-    @cached_property
+    @_Part
     def vectors(self) -> "EdgeVectors":
-        """The vector store, with what an interrupted job left behind cleaned up."""
-        from services.indexer.commit import clean_up, purge_unindexed
+        """Return the vector store, with what interrupted jobs left in it cleaned up."""
+        from services.indexer.commit import purge_unindexed
 
         store = open_vectors(self.settings, self.home.vectors(self.schema), self.embedder.dim)
-        for job in self.ledger.jobs(cleanups=(Cleanup.RETIRED, Cleanup.STAGED)):
-            clean_up(job, ledger=self.ledger, vectors=store)
+        self._clean_up(store)
         purge_unindexed(ledger=self.ledger, catalog=self.catalog, vectors=store)
         return store
 
-    @cached_property
+    @_Part
     def searcher(self) -> "Searcher":
-        """The search over all of it."""
+        """Return the search over all of it."""
         from services.api.search import Searcher
 
         return Searcher(
@@ -80,7 +99,18 @@ class Owner:
 
     def close(self) -> None:
         """Close what was opened and give the directory back."""
-        if "vectors" in self.__dict__:
-            self.vectors.close()
-        self.engine.dispose()
-        self.home.release()
+        with self.opening:
+            if "vectors" in self.__dict__:
+                self.vectors.close()
+            self.engine.dispose()
+            self.home.release()
+
+    def _clean_up(self, store: "EdgeVectors") -> None:
+        from services.indexer.commit import clean_up
+
+        for job in self.ledger.jobs(cleanups=(Cleanup.RETIRED, Cleanup.STAGED)):
+            if job.schema == self.schema:
+                clean_up(job, ledger=self.ledger, vectors=store)
+            elif not self.home.vectors(job.schema).exists():
+                # Its points lay in the store of another schema, which is gone; else they wait until that is opened.
+                self.ledger.cleaned(job.id)

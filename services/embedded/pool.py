@@ -74,7 +74,7 @@ class WorkerPool:
         More may be added to `waiting` between two outcomes.
 
         Raises:
-            Unavailable: `stop` was called.
+            Unavailable: `stop` was called, or no worker can be started.
         """
         try:
             while waiting or any(worker.orders for worker in self._workers):
@@ -102,8 +102,19 @@ class WorkerPool:
                 if waiting and len(worker.orders) < depth:
                     worker.send(waiting.popleft())
             while depth == 1 and waiting and len(self._workers) < self._settings.worker_count:
-                self._workers.append(_Worker(self._launcher.launch(), self._settings, self._free_mark()))
+                self._workers.append(self._start())
                 self._workers[-1].send(waiting.popleft())
+
+    def _start(self) -> "_Worker":
+        path = self._free_mark()
+        try:
+            return _Worker(Mark(path), self._launcher.launch(), self._settings, path)
+        except OSError as error:
+            path.unlink(missing_ok=True)
+            raise Unavailable(f"worker processes can't be started: {str(path)!r}: {error.strerror}") from error
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
 
     def _free_mark(self) -> Path:
         taken = {worker.mark_path for worker in self._workers}
@@ -147,10 +158,9 @@ class WorkerPool:
 class _Worker:
     """One process, its unanswered orders in the order they were sent, and its mark."""
 
-    def __init__(self, process: Process, settings: Settings, mark_path: Path) -> None:
+    def __init__(self, mark: Mark, process: Process, settings: Settings, mark_path: Path) -> None:
         self.orders: deque[Order] = deque()
-        self.mark_path = mark_path
-        self.mark = Mark(mark_path)
+        self.mark, self.mark_path = mark, mark_path
         self.mark.set(None)
         self.process = process
         self.output = process.stdout.fileno()
