@@ -5,6 +5,7 @@ Exit status: 0 done; 1 failed; 2 the request can't be carried out as given;
 """
 
 import os
+import select
 import signal
 import sys
 from collections.abc import Sequence
@@ -33,9 +34,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("quarry: interrupted; the same command goes on from here", file=sys.stderr)
         return _INTERRUPTED
     except BrokenPipeError:
-        # The reader of our output has gone (`quarry search x | head`); Python must not complain at exit.
+        if not _reader_is_gone():
+            raise
+        # `quarry search x | head`; Python must not complain at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+
+
+def _reader_is_gone() -> bool:
+    # Any pipe or socket may have been the broken one.
+    poll = select.poll()
+    poll.register(sys.stdout.fileno(), 0)
+    return any(events & (select.POLLERR | select.POLLHUP) for _, events in poll.poll(0))
 
 
 def _interrupt(_signal: int, _frame: object) -> None:

@@ -1,6 +1,5 @@
 """What a person sees on a terminal: progress, figures and highlighted hits. Rich is imported when it is needed."""
 
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import groupby
@@ -8,8 +7,6 @@ from typing import Any
 
 # A chunk can be long; its beginning tells whether it is the one.
 _LINES_PER_HIT = 24
-
-_LEXERS = {"csharp": "csharp", "cpp": "cpp", "tsx": "tsx", "text": "text", "bash": "bash", "php": "php"}
 
 
 @contextmanager
@@ -43,51 +40,65 @@ def progress_bar(*, visible: bool) -> Iterator[Callable[[dict[str, int]], None]]
 
 def print_figures(counts: dict[str, Any]) -> None:
     """Print the figures of an index run."""
-    from rich.console import Console
-
-    console = Console(highlight=False)
-    console.print(f"[bold green]{counts['repo']}[/] at [cyan]{counts['revision'][:16]}[/]")
-    rate = f", {counts['files_per_s']:,.0f} files/s" if counts["changed"] else ""
-    console.print(f"  {counts['changed']:,} of {counts['files']:,} files indexed in {counts['seconds']:.1f} s{rate}")
-    console.print(
-        f"  {counts['chunks']:,} chunks: {counts['embedded']:,} embedded now, {counts['cached']:,} known from the cache"
-    )
-    if counts["skipped"]:
-        reasons = ", ".join(f"{count:,} {reason}" for reason, count in counts["skipped"].items())
-        console.print(f"  skipped: {reasons}  [dim](quarry status --skipped lists them)[/]")
+    with _output() as console:
+        console.print(f"[bold green]{counts['repo']}[/] at [cyan]{counts['revision'][:16]}[/]")
+        rate = f", {counts['files_per_s']:,.0f} files/s" if counts["changed"] else ""
+        console.print(
+            f"  {counts['changed']:,} of {counts['files']:,} files indexed in {counts['seconds']:.1f} s{rate}"
+        )
+        made, known = f"{counts['embedded']:,} embedded now", f"{counts['cached']:,} known from the cache"
+        console.print(f"  {counts['chunks']:,} chunks: {made}, {known}")
+        if counts["skipped"]:
+            reasons = ", ".join(f"{count:,} {reason}" for reason, count in counts["skipped"].items())
+            console.print(f"  skipped: {reasons}  [dim](quarry status --skipped lists them)[/]")
 
 
 def print_hits(answer: dict[str, Any]) -> None:
     """Print the hits of a search, those of one file in a row under one heading."""
-    from rich.console import Console
     from rich.markup import escape
 
-    console = Console(highlight=False)
-    if not answer["hits"]:
-        console.print(f"nothing found for [bold]{escape(repr(answer['query']))}[/]")
-        return
-    for (repo, path), hits in groupby(answer["hits"], key=lambda hit: (hit["repo"], hit["path"])):
-        console.print(f"[bold magenta]{escape(repo)}[/]/[bold]{escape(_visible(path))}[/]")
-        for hit in hits:
-            _print_hit(console, hit)
-    console.print(f"[dim]{len(answer['hits'])} hits in {answer['took_ms']:.1f} ms[/]")
+    with _output() as console:
+        if not answer["hits"]:
+            console.print(f"nothing found for [bold]{escape(repr(answer['query']))}[/]")
+            return
+        for (repo, path), hits in groupby(answer["hits"], key=lambda hit: (hit["repo"], hit["path"])):
+            console.print(f"[bold magenta]{escape(repo)}[/]/[bold]{escape(_visible(path))}[/]")
+            for hit in hits:
+                _print_hit(console, hit)
+        console.print(f"[dim]{len(answer['hits'])} hits in {answer['took_ms']:.1f} ms[/]")
+
+
+@contextmanager
+def _output() -> Iterator[Any]:
+    # Lines are never folded: what reads them is often a program. Written by one call of `print`,
+    # as Rich has an exit of its own when the reader has gone.
+    from rich.console import Console
+
+    console = Console(highlight=False, soft_wrap=True)
+    with console.capture() as capture:
+        yield console
+    print(capture.get(), end="")
 
 
 def _print_hit(console: Any, hit: dict[str, Any]) -> None:
     from rich.markup import escape
     from rich.syntax import Syntax
 
-    symbol = f"  [yellow]{escape(hit['symbol'])}[/]" if hit["symbol"] else ""
+    symbol = f"  [yellow]{escape(_visible(hit['symbol']))}[/]" if hit["symbol"] else ""
     console.print(f"  [cyan]{hit['start_line']}-{hit['end_line']}[/]{symbol}  [dim]{hit['score']:.3f}[/]")
-    text = _visible(hit["text"].rstrip())
-    lines = text.split("\n")
-    if sys.stdout.isatty():
-        shown = "\n".join(lines[:_LINES_PER_HIT])
-        lexer = _LEXERS.get(hit["language"], hit["language"])
-        console.print(Syntax(shown, lexer, line_numbers=True, start_line=hit["start_line"], background_color="default"))
+    lines = _visible(hit["text"].rstrip()).split("\n")
+    if console.is_terminal:
+        code = Syntax(
+            "\n".join(lines[:_LINES_PER_HIT]),
+            hit["language"],
+            line_numbers=True,
+            start_line=hit["start_line"],
+            background_color="default",
+        )
+        console.print(code, soft_wrap=False)
     else:
         for number, line in enumerate(lines[:_LINES_PER_HIT], hit["start_line"]):
-            print(f"  {number:>6} {line}")
+            console.out(f"  {number:>6} {line}", highlight=False)
     if len(lines) > _LINES_PER_HIT:
         console.print(f"         [dim]… {len(lines) - _LINES_PER_HIT} more lines[/]")
 

@@ -1,6 +1,7 @@
 """`quarry status`, `quarry repos` and `quarry remove`."""
 
 import json
+import os
 from argparse import Namespace
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -9,26 +10,25 @@ from urllib.parse import quote
 
 from services.core.catalog import Catalog, Repo
 from services.core.database import open_database
+from services.core.errors import NotFound
 from services.core.ledger import OPEN_STATES, Job, Ledger
 from services.core.manifest import Manifest
 from services.core.ports import BlobStore
 from services.core.settings import Settings
 from services.core.wiring import open_blobs
-from services.embedded.access import reach
+from services.embedded.access import persist, reach
 from services.embedded.client import OwnerClient
 from services.embedded.home import Home
-from services.indexer.commit import remove as remove_repo
+from services.embedded.owner import Owner
 
 
 def status(arguments: Namespace, settings: Settings) -> int:
     """Show every repository with its revision, what was left out of it and why, and the jobs in hand."""
     home = Home(settings.home)
-    repos, jobs = _read(home)
-    if arguments.name:
-        repos = [Catalog(open_database(home.database)).get(arguments.name)] if home.database.exists() else []
+    repos, jobs = _read(home, arguments.name)
     blobs = open_blobs(home.blobs) if repos else None
     document = {
-        "home": str(home.root.resolve()),
+        "home": os.path.realpath(home.root),
         "repos": [_with_skips(repo, blobs, listed=arguments.skipped) for repo in repos],
         "jobs": [_job(job) for job in jobs],
     }
@@ -52,23 +52,32 @@ def repos(arguments: Namespace, settings: Settings) -> int:
 
 def remove(arguments: Namespace, settings: Settings) -> int:
     """Remove a repository from the index."""
-    access = reach(settings, "remove")
-    if isinstance(access, OwnerClient):
-        access.delete(f"/v1/repos/{quote(arguments.name)}")
-    else:
-        try:
-            remove_repo(arguments.name, ledger=access.ledger, catalog=access.catalog, vectors=access.vectors)
-        finally:
-            access.close()
+    persist(lambda: _remove(reach(settings, "remove"), arguments.name))
     print(json.dumps({"removed": arguments.name}) if arguments.json else f"removed {arguments.name}")
     return 0
 
 
-def _read(home: Home) -> tuple[list[Repo], list[Job]]:
-    if not home.database.exists():
+def _remove(access: Owner | OwnerClient, name: str) -> None:
+    if isinstance(access, OwnerClient):
+        access.delete(f"/v1/repos/{quote(name, safe='', errors='surrogateescape')}")
+        return
+    # Only here: the commands that read should not wait for NumPy.
+    from services.indexer.commit import remove as remove_repo
+
+    try:
+        remove_repo(name, ledger=access.ledger, catalog=access.catalog, vectors=access.vectors)
+    finally:
+        access.close()
+
+
+def _read(home: Home, name: str | None = None) -> tuple[list[Repo], list[Job]]:
+    if not home.is_used():
+        if name:
+            raise NotFound(f"there is no repository {name!r}: nothing is indexed in {str(home.root)!r}")
         return [], []
     engine = open_database(home.database)
-    return Catalog(engine).list(), Ledger(engine).jobs(states=OPEN_STATES)
+    catalog = Catalog(engine)
+    return [catalog.get(name)] if name else catalog.list(), Ledger(engine).jobs(name or None, OPEN_STATES)
 
 
 def _with_skips(repo: Repo, blobs: BlobStore | None, *, listed: bool) -> dict[str, Any]:
