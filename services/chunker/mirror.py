@@ -101,7 +101,7 @@ def fetch(
     if _REF_FORBIDDEN.search(ref):
         raise InvalidRequest(f"{ref!r} is not a branch, tag or commit")
     mirrors_dir.mkdir(parents=True, exist_ok=True)
-    mirror = mirrors_dir.resolve() / f"{digest(url.encode())[:32]}.git"
+    mirror = mirror_folder(url, mirrors_dir)
     remote = _Remote(url, tuple(allow_protocols), timeout_s)
     with _locked(mirror.with_suffix(".lock")):
         if mirror.exists():
@@ -109,6 +109,11 @@ def fetch(
                 return mirror, remote.fetch(mirror, ref)
         # Also where a mirror can't be updated: it may be damaged. If it is the server, this says so.
         return mirror, _create(mirror, remote, ref)
+
+
+def mirror_folder(url: str, mirrors_dir: Path) -> Path:
+    """Return where the mirror of an address is, or would be."""
+    return mirrors_dir.resolve() / f"{digest(url.encode())[:32]}.git"
 
 
 @contextlib.contextmanager

@@ -85,6 +85,7 @@ def _index(settings: Settings, location: str, name: str | None, ref: str | None)
 def _follow(jobs: _Jobs, job_id: int) -> dict[str, Any]:
     with progress_bar(visible=sys.stderr.isatty()) as advance:
         while (job := jobs.look(job_id))["state"] not in _ENDED:
+            job_id = job["counts"].get("successor", job_id)
             advance(job["progress"])
             time.sleep(_POLL_S)
     if job["state"] != JobState.DONE:

@@ -62,10 +62,10 @@ def _remove(access: Owner | OwnerClient, name: str) -> None:
         access.delete(f"/v1/repos/{quote(name, safe='', errors='surrogateescape')}")
         return
     # Only here: the commands that read should not wait for NumPy.
-    from services.indexer.commit import remove as remove_repo
+    from services.embedded.removal import remove_repository
 
     try:
-        remove_repo(name, ledger=access.ledger, catalog=access.catalog, vectors=access.vectors)
+        remove_repository(access, name, idle=True)
     finally:
         access.close()
 

@@ -118,9 +118,10 @@ class JobRunner:
         Raises:
             NotFound: there is none of that name.
         """
-        from services.indexer.commit import remove
+        from services.embedded.removal import remove_repository
 
-        remove(name, ledger=self._owner.ledger, catalog=self._owner.catalog, vectors=self._owner.vectors)
+        with self._lock:
+            remove_repository(self._owner, name, idle=self._active is None)
 
     def _loop(self) -> None:
         while True:
@@ -168,6 +169,4 @@ class JobRunner:
     def _give_up(self, job_id: int) -> None:
         if self._owner.ledger.job(job_id).state in OPEN_STATES:
             error, counts = "internal error; the log has it", {"code": "internal"}
-            self._owner.ledger.finish_job(
-                job_id, JobState.FAILED, error="internal error; the log has it", counts=counts
-            )
+            self._owner.ledger.finish_job(job_id, JobState.FAILED, error=error, counts=counts)

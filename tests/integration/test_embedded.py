@@ -130,6 +130,7 @@ def test_a_removed_repository_is_not_found_any_more(quarry, repo):
 
     assert quarry.paths("parse_invoice") == []
     assert quarry.json("repos")["repos"] == []
+    assert not [path for path in (quarry.home / "blobs").rglob("*") if path.is_file()]
     assert quarry.run("remove", "project").returncode == 2
 
 
