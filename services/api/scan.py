@@ -4,14 +4,17 @@ The result does not depend on timing, except that a scan which runs out of time
 says so and has only the hits found until then.
 """
 
+import gc
 import heapq
 import math
 import os
+import threading
 import time
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
 
@@ -36,6 +39,8 @@ _FILE_NAMED = 0.5
 # Ten matches count twice as much as one.
 _MATCHES = 0.3
 _SAME_FILE = 0.9
+
+_pausing = threading.Lock()
 
 Match = tuple[int, int, int]
 
@@ -84,7 +89,10 @@ def scan(packs: PackTexts, pattern: Pattern, targets: Iterable[Target], *, best:
     result = Scan()
     deadline = time.monotonic() + timeout_s
     jobs = _by_pack(targets)
-    with ThreadPoolExecutor(min(_MAX_THREADS, len(os.sched_getaffinity(0)), max(1, len(jobs)))) as pool:
+    with (
+        _collector_paused(),
+        ThreadPoolExecutor(min(_MAX_THREADS, len(os.sched_getaffinity(0)), max(1, len(jobs)))) as pool,
+    ):
         for pack, outcome in _in_order(pool, packs, pattern, jobs, best):
             if outcome is None:
                 result.damaged.append(pack)
@@ -94,6 +102,26 @@ def scan(packs: PackTexts, pattern: Pattern, targets: Iterable[Target], *, best:
                 result.truncated = True
                 break
     return result
+
+
+@contextmanager
+def _collector_paused() -> Iterator[None]:
+    """Keep the cycle collector from running; scans at the same time do not prolong each other's pause.
+
+    A pack's index is thousands of lists, none in a cycle. Looking through them, and through the files
+    of the whole repository again and again, took a third of the CPU time of a scan of 78,000 files.
+    """
+    paused = _pausing.acquire(blocking=False)
+    resume = paused and gc.isenabled()
+    if resume:
+        gc.disable()
+    try:
+        yield
+    finally:
+        if resume:
+            gc.enable()
+        if paused:
+            _pausing.release()
 
 
 def _by_pack(targets: Iterable[Target]) -> list[tuple[str, list[Target]]]:

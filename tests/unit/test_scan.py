@@ -1,3 +1,4 @@
+import gc
 import re
 
 import pytest
@@ -6,7 +7,7 @@ from hypothesis import strategies as st
 
 from services.api.live import LiveFile
 from services.api.packtext import PackTexts, unpack_texts
-from services.api.patterns import literal, regex
+from services.api.patterns import Literal, literal, regex
 from services.api.scan import Target, scan
 from services.core.errors import CorruptData, InvalidRequest
 from services.core.pack import Pack, write_pack
@@ -146,6 +147,30 @@ def test_packs_are_kept_within_a_limit():
 
 
 TEXTS = st.text("ab\n", max_size=40)
+
+
+def test_the_cycle_collector_rests_during_a_scan_and_works_again_after_it():
+    class Watched(Literal):
+        def spans(self, text):
+            seen.append(gc.isenabled())
+            return Literal.spans(self, text)
+
+    seen = []
+    find({"a.txt": "x\n"}, Watched(b"x"))
+
+    assert seen == [False]
+    assert gc.isenabled()
+
+
+def test_the_cycle_collector_works_again_after_a_scan_that_failed():
+    class Broken(Literal):
+        def spans(self, text):
+            raise RuntimeError("a bug")
+
+    with pytest.raises(RuntimeError, match="a bug"):
+        find({"a.txt": "x\n"}, Broken(b"x"))
+
+    assert gc.isenabled()
 
 
 @given(
