@@ -91,8 +91,10 @@ def listen(app: Any, host: str, port: int) -> HttpServer:
         InvalidRequest: the address can't be bound.
     """
     try:
+        if not 0 <= port <= 0xFFFF:
+            raise ValueError("ports go from 0 to 65535")  # 99999 would be taken for 34463
         return HttpServer(app, host=host, port=port)
-    except (OSError, OverflowError, ValueError) as error:
+    except (OSError, ValueError) as error:
         raise InvalidRequest(
             f"can't listen on {host}:{port}: {error}; choose another with --host and --port"
         ) from error

@@ -86,6 +86,20 @@ def test_a_run_left_early_does_not_answer_in_the_next(pool):
     assert [o.order.location for o in pool.outcomes(orders("fail"))] == ["fail"]
 
 
+def test_a_disk_too_full_for_a_mark_is_no_signal_but_an_error(pool, tmp_path):
+    (tmp_path / f"{os.getpid()}-0.mark").symlink_to("/dev/full")
+
+    with pytest.raises(Unavailable, match="No space left"):
+        list(pool.outcomes(orders("work")))
+
+
+def test_a_mark_has_all_of_its_room_on_the_disk(tmp_path):
+    Mark(tmp_path / "m")
+
+    assert (tmp_path / "m").read_bytes() == bytes(8192)
+    assert (tmp_path / "m").stat().st_blocks * 512 >= 8192
+
+
 def test_closing_leaves_no_process_and_no_file(pool, tmp_path):
     list(pool.outcomes(orders("work", "work")))
     pids = [worker.process.pid for worker in pool._workers]
