@@ -46,7 +46,7 @@ def print_figures(counts: dict[str, Any]) -> None:
         console.print(
             f"  {counts['changed']:,} of {counts['files']:,} files indexed in {counts['seconds']:.1f} s{rate}"
         )
-        made, known = f"{counts['embedded']:,} embedded now", f"{counts['cached']:,} known from the cache"
+        made, known = f"{counts['embedded']:,} embedded now", f"{counts['cached']:,} were known or occur twice"
         console.print(f"  {counts['chunks']:,} chunks: {made}, {known}")
         if counts["skipped"]:
             reasons = ", ".join(f"{count:,} {reason}" for reason, count in counts["skipped"].items())
@@ -60,12 +60,26 @@ def print_hits(answer: dict[str, Any]) -> None:
     with _output() as console:
         if not answer["hits"]:
             console.print(f"nothing found for [bold]{escape(repr(answer['query']))}[/]")
-            return
         for (repo, path), hits in groupby(answer["hits"], key=lambda hit: (hit["repo"], hit["path"])):
-            console.print(f"[bold magenta]{escape(repo)}[/]/[bold]{escape(_visible(path))}[/]")
+            console.print(f"[bold magenta]{escape(repo)}[/]/[bold]{escape(_one_line(path))}[/]")
             for hit in hits:
                 _print_hit(console, hit)
-        console.print(f"[dim]{len(answer['hits'])} hits in {answer['took_ms']:.1f} ms[/]")
+        found = "1 hit" if len(answer["hits"]) == 1 else f"{len(answer['hits'])} hits"
+        console.print(f"[dim]{found} in {answer['took_ms']:.1f} ms[/]")
+        for note in _notes(answer):
+            console.print(f"[yellow]{escape(note)}[/]")
+
+
+def _notes(answer: dict[str, Any]) -> Iterator[str]:
+    """Yield what keeps an answer from being the whole one."""
+    if answer.get("indexing"):
+        yield f"still being indexed for the first time: {', '.join(answer['indexing'])}"
+    if answer.get("note"):
+        yield answer["note"]
+    if answer.get("truncated"):
+        yield "the time limit was reached before everything was read; narrow it with --repo, --lang or --path"
+    if answer.get("damaged"):
+        yield f"{answer['damaged']} results are damaged and not shown; 'quarry doctor' says where"
 
 
 @contextmanager
@@ -87,20 +101,35 @@ def _print_hit(console: Any, hit: dict[str, Any]) -> None:
     symbol = f"  [yellow]{escape(_visible(hit['symbol']))}[/]" if hit["symbol"] else ""
     console.print(f"  [cyan]{hit['start_line']}-{hit['end_line']}[/]{symbol}  [dim]{hit['score']:.3f}[/]")
     lines = _visible(hit["text"].rstrip()).split("\n")
+    above = _lines_above(hit, len(lines))
+    shown = lines[above : above + _LINES_PER_HIT]
+    first = hit["start_line"] + above
+    _print_more(console, above)
     if console.is_terminal:
-        code = Syntax(
-            "\n".join(lines[:_LINES_PER_HIT]),
-            hit["language"],
-            line_numbers=True,
-            start_line=hit["start_line"],
-            background_color="default",
-        )
+        text, language = "\n".join(shown), hit["language"]
+        code = Syntax(text, language, line_numbers=True, start_line=first, background_color="default")
         console.print(code, soft_wrap=False)
     else:
-        for number, line in enumerate(lines[:_LINES_PER_HIT], hit["start_line"]):
+        for number, line in enumerate(shown, first):
             console.out(f"  {number:>6} {line}", highlight=False)
-    if len(lines) > _LINES_PER_HIT:
-        console.print(f"         [dim]… {len(lines) - _LINES_PER_HIT} more lines[/]")
+    _print_more(console, len(lines) - above - len(shown))
+
+
+def _lines_above(hit: dict[str, Any], count: int) -> int:
+    """Return how many lines to leave out so that the first match is shown, with some before it."""
+    if not hit.get("matches"):
+        return 0
+    match: int = hit["matches"][0][0] - hit["start_line"]
+    return max(0, min(match - _LINES_PER_HIT // 3, count - _LINES_PER_HIT))
+
+
+def _print_more(console: Any, lines: int) -> None:
+    if lines > 0:
+        console.print(f"         [dim]… {lines} more lines[/]")
+
+
+def _one_line(text: str) -> str:
+    return _visible(text).replace("\n", "\\n").replace("\t", "\\t")
 
 
 def _visible(text: str) -> str:

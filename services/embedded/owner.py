@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 from services.api.barrier import ReadBarrier
 from services.core.catalog import Catalog
 from services.core.database import open_database
-from services.core.ledger import Cleanup, Ledger
-from services.core.ports import BlobStore, Embedder
+from services.core.errors import CorruptData
+from services.core.ledger import STARTED_STATES, Cleanup, Ledger
+from services.core.ports import BlobStore, Embedder, Filter
 from services.core.settings import Settings
 from services.core.wiring import index_schema, open_blobs, open_embedder, open_vectors
 from services.embedded.home import Home
@@ -41,12 +42,14 @@ class Owner:
 
     Raises:
         Unavailable: another process owns the directory.
+        CorruptData: its catalog is damaged or gone.
     """
 
     def __init__(self, settings: Settings, home: Home) -> None:
         self.settings = settings
         self.home = home
         self.opening = threading.RLock()  # one for all parts: they need each other
+        _check_catalog(home)
         self.engine = open_database(home.database)
         self.catalog = Catalog(self.engine)
         self.ledger = Ledger(self.engine)
@@ -82,6 +85,7 @@ class Owner:
         """Return the search over all of it."""
         from services.api.search import Searcher
 
+        self._check_points()
         return Searcher(
             embedder=self.embedder,
             vectors=self.vectors,
@@ -90,6 +94,7 @@ class Owner:
             ledger=self.ledger,
             barrier=self.barrier,
             scan_timeout_s=self.settings.scan_timeout_s,
+            schema=self.schema,
         )
 
     def settle(self) -> None:
@@ -105,6 +110,22 @@ class Owner:
             self.engine.dispose()
             self.home.release()
 
+    def _check_points(self) -> None:
+        """Refuse to search a store that lacks points: after a rebuild that was cut short, say.
+
+        Raises:
+            CorruptData: the store has not as many points as the catalog has chunks.
+        """
+        points = self.vectors.count(Filter())
+        if self.ledger.jobs(states=STARTED_STATES):
+            return  # what these have written so far is in no catalog
+        chunks = sum(repo.chunks for repo in self.catalog.list() if repo.schema == self.schema)
+        if points != chunks:
+            raise CorruptData(
+                f"the vector store of {str(self.home.root)!r} has {points} points, the catalog {chunks} chunks; "
+                "run 'quarry rebuild'"
+            )
+
     def _clean_up(self, store: "EdgeVectors") -> None:
         from services.indexer.commit import clean_up
 
@@ -114,3 +135,13 @@ class Owner:
             elif not self.home.vectors(job.schema).exists():
                 # Its points lay in the store of another schema, which is gone; else they wait until that is opened.
                 self.ledger.cleaned(job.id)
+
+
+def _check_catalog(home: Home) -> None:
+    # SQLite would make an empty one, and the index would seem to be empty too.
+    gone = not home.database.exists() or not home.database.stat().st_size
+    if gone and home.blobs.is_dir() and any(home.blobs.iterdir()):
+        raise CorruptData(
+            f"{str(home.database)!r} is missing or empty, though there are blobs beside it; "
+            "bring it back from a backup, or remove the data directory and index again"
+        )

@@ -3,6 +3,7 @@
 import time
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from services.chunker.plan import batches, make_plan
@@ -125,6 +126,11 @@ class Pipeline:
     def _commit(self, figures: Figures) -> dict[str, Any]:
         owner = self.owner
         progress = owner.ledger.progress(self.job.id)
+        kept = len(Manifest.load(owner.blobs, self.job.plan).files)
+
+        def counts(manifest: Manifest) -> dict[str, Any]:
+            return figures(manifest, replace(progress, files=len(manifest.files) - kept))
+
         return commit(
             self.job.id,
             ledger=owner.ledger,
@@ -132,5 +138,5 @@ class Pipeline:
             blobs=owner.blobs,
             vectors=owner.vectors,
             barrier=owner.barrier.wait,
-            figures=lambda manifest: figures(manifest, progress),
+            figures=counts,
         )

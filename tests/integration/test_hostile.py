@@ -1,6 +1,7 @@
 """Bad input and bad luck, through the command line: everything else is indexed, nothing is lost, the reason is told."""
 
 import os
+import shutil
 import subprocess
 import threading
 
@@ -153,6 +154,18 @@ def test_damaged_vectors_are_refused_by_name_and_rebuilt_without_embedding(quarr
     assert len(done.stderr.splitlines()) == 1
     assert quarry.run("rebuild").returncode == 0
     assert quarry.paths("survivor") == ["good.py"]
+
+
+@pytest.mark.parametrize(("victim", "words"), [("vectors", "quarry rebuild"), ("catalog.db", "catalog.db")])
+def test_what_is_missing_is_named_and_not_taken_for_an_empty_index(quarry, tree, victim, words):
+    quarry.json("index", tree)
+    path = quarry.home / victim
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+    done = quarry.run("search", "survivor")
+
+    assert done.returncode == 4
+    assert words in done.stderr
 
 
 def test_a_damaged_catalog_is_refused_and_a_damaged_cache_is_forgotten(quarry, tree):
