@@ -125,8 +125,8 @@ def test_a_ref_that_does_not_exist_is_not_kept(owner, pool, repo):
     repo.commit(**FILES)
     index(owner, pool, repo)
 
-    with pytest.raises(QuarryError, match="mian"):
-        index(owner, pool, repo, ref="mian")
+    with pytest.raises(QuarryError, match="nosuch"):
+        index(owner, pool, repo, ref="nosuch")
 
     assert index(owner, pool, repo)["changed"] == 0
 
