@@ -5,6 +5,7 @@ import json
 import os
 import random
 import signal
+import sqlite3
 import subprocess
 import time
 from pathlib import Path
@@ -197,7 +198,7 @@ def test_a_killed_index_resumes_and_ends_with_the_same_points(quarry, corpus, cl
     generator = random.Random(seed)
     for _ in range(3):
         process = quarry.start("index", corpus, "--json", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        time.sleep(generator.uniform(0.3, 2.5))
+        time.sleep(generator.uniform(0.3, 1.6))
         process.kill()
         process.wait()
 
@@ -237,9 +238,27 @@ def test_workers_killed_in_the_middle_cost_nothing_but_time(quarry, corpus, clea
     assert quarry.run("doctor").returncode == 0
 
 
+@pytest.fixture(scope="module")
+def large_corpus(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("large")
+    write(folder, 8000, seed=8, mean_bytes=865)
+    return folder
+
+
+def wait_until_running(quarry, name):
+    """Return when the job on repository `name` has been planned and has work to do."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        with contextlib.suppress(sqlite3.Error), contextlib.closing(sqlite3.connect(quarry.home / "catalog.db")) as db:
+            if db.execute("SELECT 1 FROM jobs WHERE repo = ? AND state = 'running'", (name,)).fetchone():
+                return
+        time.sleep(0.02)
+    raise AssertionError(f"no job runs on {name} after a minute")
+
+
 def test_an_interrupt_is_one_line_and_nothing_is_lost(quarry, corpus, clean_counts):
     process = quarry.start("index", corpus, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    time.sleep(1.5)
+    wait_until_running(quarry, corpus.name)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
 
@@ -262,12 +281,12 @@ def test_index_and_search_go_through_a_running_server(quarry, repo, corpus):
     assert quarry.run("doctor").returncode == 0
 
 
-def test_a_search_is_answered_while_another_process_indexes(quarry, repo, corpus):
+def test_a_search_is_answered_while_another_process_indexes(quarry, repo, large_corpus):
     repo.commit(a_dot_py=PARSER)
     quarry.json("index", repo.path)
-    big = quarry.start("index", corpus, "--json", stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    big = quarry.start("index", large_corpus, "--json", stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     try:
-        time.sleep(1.0)
+        wait_until_running(quarry, large_corpus.name)
         assert quarry.paths("parse_invoice", "--repo", "project") == ["a.py"]
         assert big.poll() is None, "the index ended before the search was asked"
     finally:
