@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from services.cli.render import print_figures, progress_bar
 from services.core.errors import ERRORS, QuarryError
-from services.core.ledger import JobState
+from services.core.ledger import STARTED_STATES, JobState
 from services.core.settings import Settings
 from services.embedded.access import persist, reach
 from services.embedded.client import OwnerClient
@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 _POLL_S = 0.1
 # An index that takes longer opens the owner's socket, so that searches are answered meanwhile.
 _SOCKET_AFTER_S = 0.5
+# To look at 80,000 files takes 2 s; opening the vector store for searches would take longer than that.
+_LOOKING_S = 5.0
 
 _ENDED = (JobState.DONE, JobState.FAILED, JobState.INTERRUPTED)
 
@@ -127,23 +129,33 @@ def _runner(owner: Owner, zygote: Zygote) -> Iterator[Any]:
 @contextmanager
 def _socket(owner: Owner, runner: Any) -> Iterator[None]:
     servers: list[Any] = []
+    over = threading.Event()
 
     def start() -> None:
         from services.embedded.serving import open_socket
 
         try:
-            servers.append(open_socket(owner, runner))
+            if _is_worth_a_socket(owner, over):
+                servers.append(open_socket(owner, runner))
         except Exception as error:
             # The index goes on without; others wait for its end.
             log.warning("socket_not_opened", extra={"error": str(error)})
 
-    timer = threading.Timer(_SOCKET_AFTER_S, start)
-    timer.daemon = True
-    timer.start()
+    thread = threading.Thread(target=start, name="socket-opener", daemon=True)
+    thread.start()
     try:
         yield
     finally:
-        timer.cancel()
-        timer.join()
+        over.set()
+        thread.join()
         for server in servers:
             server.stop()
+
+
+def _is_worth_a_socket(owner: Owner, over: threading.Event) -> bool:
+    """Wait until a job has work to do, or takes long to find out; False if it is over before."""
+    deadline = time.monotonic() + _LOOKING_S
+    while not over.wait(_SOCKET_AFTER_S):
+        if owner.ledger.jobs(states=STARTED_STATES) or time.monotonic() > deadline:
+            return True
+    return False

@@ -123,6 +123,19 @@ def test_the_cache_can_be_looked_at_cleared_and_switched_off(quarry, repo):
     assert off.json("cache", "stats")["entries"] == 0
 
 
+def test_a_change_of_model_is_told_and_indexed_anew(quarry, repo):
+    repo.commit(a_dot_py=PARSER, b_dot_py=CLIENT)
+    onnx = Quarry(quarry.home, {"QUARRY_EMBEDDER": "onnx"})
+    assert onnx.json("index", repo.path)["embedded"] == 2
+    assert onnx.paths("download a web page")[0] == "b.py"
+
+    answer = quarry.json("search", "download a web page")
+
+    assert (answer["hits"], answer["outdated"]) == ([], ["project"])
+    assert quarry.json("index", repo.path)["embedded"] == 2
+    assert quarry.paths("parse_invoice")[0] == "a.py"
+
+
 def test_a_removed_repository_is_not_found_any_more(quarry, repo):
     repo.commit(a_dot_py=PARSER)
     quarry.json("index", repo.path)

@@ -33,8 +33,8 @@ from services.core.ports import Candidates, Filter, Points
 
 log = logging.getLogger(__name__)
 
-# Rescoring twice as many candidates as asked for brings back what 4-bit codes lose (`shard_config`).
-_OVERSAMPLING = 2.0
+# Rescoring four times as many candidates as asked for brings back what 2-bit codes lose (`shard_config`).
+_OVERSAMPLING = 4.0
 _RETRY_SEAL_S = 60.0
 # A sealed shard is sealed again when this part of it is dead or has moved to its mutable part.
 _WASTE = 0.5
@@ -46,7 +46,7 @@ class EdgeVectors:
     """A `VectorWriter` and `VectorReader` in `directory`; threads may share it, processes may not.
 
     Searches of up to `exact_points` points are exact; beyond, dense ones compare
-    4-bit codes and rescore. A shard that has `shard_points` points is sealed.
+    2-bit codes and rescore. A shard that has `shard_points` points is sealed.
     Once the store is closed, searches and writes raise `Unavailable`.
 
     Raises:
