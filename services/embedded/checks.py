@@ -8,7 +8,6 @@ from sqlalchemy import text
 from services.core.catalog import Repo
 from services.core.errors import CorruptData, NotFound, QuarryError
 from services.core.manifest import Manifest
-from services.core.ports import Filter
 from services.embedded.owner import Owner
 
 
@@ -60,9 +59,7 @@ def _blobs(owner: Owner, manifest: Manifest, remedy: str) -> Iterator[Problem]:
 
 def _points(owner: Owner, manifest: Manifest, remedy: str) -> Iterator[Problem]:
     try:
-        fences = owner.ledger.fences()
-        where = Filter(repos=(manifest.repo,), staged=fences.staged, retired=fences.retired)
-        count = owner.vectors.count(where)
+        count = owner.live_points(manifest.repo)
     except QuarryError as error:
         yield Problem(manifest.repo, str(error), "quarry rebuild")
         return

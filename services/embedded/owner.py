@@ -97,6 +97,11 @@ class Owner:
             schema=self.schema,
         )
 
+    def live_points(self, repo: str) -> int:
+        """Return how many points of a repository a search may see now."""
+        fences = self.ledger.fences()
+        return self.vectors.count(Filter(repos=(repo,), staged=fences.staged, retired=fences.retired))
+
     def settle(self) -> None:
         """Return once what was written is in its lasting form: the next to open it would have to do it."""
         if "vectors" in self.__dict__:

@@ -11,7 +11,6 @@ from services.core.catalog import Repo
 from services.core.errors import QuarryError, Unavailable
 from services.core.ledger import STARTED_STATES, BatchState, Job, Progress
 from services.core.manifest import Manifest, ManifestFile
-from services.core.ports import Filter
 from services.embedded.owner import Owner
 from services.embedded.pool import Order, Outcome, WorkerPool
 from services.embedded.revision import Revision
@@ -73,9 +72,7 @@ class Pipeline:
         if not repo.manifest or repo.schema != owner.schema:
             return None
         manifest = Manifest.load(owner.blobs, repo.manifest)
-        fences = owner.ledger.fences()
-        where = Filter(repos=(repo.name,), staged=fences.staged, retired=fences.retired)
-        return manifest if owner.vectors.count(where) == manifest.chunks else None
+        return manifest if owner.live_points(repo.name) == manifest.chunks else None
 
     def _work(self) -> None:
         self.owner.home.check_room()
