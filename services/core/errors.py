@@ -4,6 +4,7 @@
     ├── InvalidRequest   the caller must change something (HTTP 400, exit 2)
     │   └── NotFound     what the caller named is not there (HTTP 404, exit 2)
     ├── Unavailable      something needed does not answer now; retrying may help (HTTP 503, exit 3)
+    │   └── QueueFull    too much waits to be indexed already (HTTP 503 with Retry-After)
     └── CorruptData      stored bytes are not what was written; retrying never helps (HTTP 500, exit 4)
 
 A message says what failed, on what, the limit with its unit, and what to do.
@@ -41,6 +42,12 @@ class Unavailable(QuarryError):
     exit_status = 3
 
 
+class QueueFull(Unavailable):
+    """So much waits to be indexed that no more is taken on now."""
+
+    code = "queue_full"
+
+
 class CorruptData(QuarryError):
     """Stored bytes do not match their digest or format."""
 
@@ -48,4 +55,4 @@ class CorruptData(QuarryError):
     exit_status = 4
 
 
-ERRORS = {error.code: error for error in (QuarryError, InvalidRequest, NotFound, Unavailable, CorruptData)}
+ERRORS = {error.code: error for error in (QuarryError, InvalidRequest, NotFound, Unavailable, QueueFull, CorruptData)}

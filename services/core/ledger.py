@@ -74,6 +74,10 @@ class Job:
     counts: dict[str, Any]
     created_at: float
     finished_at: float | None
+    priority: str = "bulk"
+    lease_until: float = 0.0
+    holder: str = ""
+    attempts: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +97,7 @@ class Batch:
     chunks: int
     embedded: int
     cached: int
+    source: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +123,9 @@ class Fences:
     staged: tuple[int, ...] = field(default=())
     retired: tuple[int, ...] = field(default=())
 
+
+# Nobody works on the row, and whoever likes may.
+_FREE: dict[str, Any] = {"holder": "", "lease_until": 0.0}
 
 _BATCH_COLUMNS = [db.batches.c[name] for name in Batch.__dataclass_fields__]
 
@@ -159,9 +167,19 @@ class Ledger:
             return [_job(row) for row in connection.execute(query)]
 
     def start_job(
-        self, job_id: int, *, revision: str, schema: str, plan: str, first: bool, batches: Sequence[Sequence[FileRef]]
+        self,
+        job_id: int,
+        *,
+        revision: str,
+        schema: str,
+        plan: str,
+        first: bool,
+        batches: Sequence[Sequence[FileRef]],
+        sources: Sequence[str] = (),
     ) -> None:
         """Move a queued job to running together with its batches, in one transaction.
+
+        `sources` are the blobs that hold the contents of each batch's files, where they are not read from the source.
 
         Raises:
             InvalidRequest: it is not queued any more.
@@ -173,11 +191,12 @@ class Ledger:
                 "files": _squeeze([list(asdict(ref).values()) for ref in refs]),
                 "file_count": len(refs),
                 "source_bytes": sum(ref.size for ref in refs),
+                "source": source,
             }
-            for refs in batches
+            for refs, source in zip(batches, sources or [""] * len(batches), strict=True)
         ]
         with self._engine.begin() as connection:
-            values = {"revision": revision, "schema": schema, "plan": plan, "first": first}
+            values = {"revision": revision, "schema": schema, "plan": plan, "first": first, **_FREE}
             _change(connection, job_id, (JobState.QUEUED,), state=JobState.RUNNING, **values)
             if rows:
                 connection.execute(insert(db.batches), rows)
@@ -293,7 +312,7 @@ class Ledger:
                 connection.execute(
                     update(db.batches)
                     .where(db.batches.c.id == batch_id)
-                    .values(state=BatchState.INDEXED, result=result, error="")
+                    .values(state=BatchState.INDEXED, result=result, error="", **_FREE)
                 )
 
     def failed(self, batch_id: int, error: str, max_attempts: int, suspects: dict[str, str] | None = None) -> Batch:
@@ -306,7 +325,7 @@ class Ledger:
             batch = _batch(row)
             found = set(suspects or ()) - set(batch.suspects)
             attempts = batch.attempts + (0 if found else 1)
-            values: dict[str, Any] = {"attempts": attempts, "error": error}
+            values: dict[str, Any] = {"attempts": attempts, "error": error.replace("\0", "\\0"), **_FREE}
             if attempts >= max_attempts:
                 values["state"] = BatchState.DEAD
             if suspects:
@@ -348,7 +367,7 @@ class Ledger:
         # Of two workers on one batch the later changes nothing.
         waiting = (db.batches.c.id == batch_id) & (db.batches.c.state == before)
         with self._engine.begin() as connection:
-            connection.execute(update(db.batches).where(waiting).values(state=after, error="", **values))
+            connection.execute(update(db.batches).where(waiting).values(state=after, error="", **_FREE, **values))
 
 
 def _end(

@@ -131,7 +131,10 @@ class ChunkedFile:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """What one stage sends to the next: ids only, and only a hint (the ledger is the truth)."""
+    """What one stage sends to the next: ids only, and only a hint (the ledger is the truth).
+
+    `key` is the number of a batch or job, or the name of a repository.
+    """
 
     stage: str
-    batch: int
+    key: int | str

@@ -1,4 +1,4 @@
-"""Every setting of the embedded mode, read once from the environment."""
+"""Every setting, read once from the environment."""
 
 import json
 import math
@@ -15,11 +15,11 @@ _REPOSITORY_ROOT = Path(__file__).resolve().parents[2]
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Settings; each field is ``QUARRY_<NAME>`` in the environment.
+    """Settings; each field is ``QUARRY_<NAME>`` in the environment, or in the file that ``QUARRY_<NAME>_FILE`` names.
 
-    home: the data directory of the embedded mode.
+    home: the data directory of the embedded mode; in the distributed one, where the cloner keeps its mirrors.
     workers: processes that chunk and embed; 0 means one per available core.
-    embedder: ``static`` or ``onnx``.
+    embedder: ``static``, ``onnx`` or ``triton``.
     model: folder of the model for that embedder; empty means the shipped one.
     cache: whether embeddings are cached at all.
     cache_size_mb: limit of the embedding cache, 10^6 bytes; least recently used go first.
@@ -30,7 +30,23 @@ class Settings:
     shard_points: a shard of vectors is sealed at this size.
     exact_points: up to this many points dense search is exact, above it quantised and rescored.
     scan_timeout_s: time limit of an exact or regex search.
-    allowed_hosts: further names, comma separated, that browsers may reach `quarry serve` by.
+    allowed_hosts: further names, comma separated, that browsers may reach the server by.
+    git_allow: hosts, comma separated, that repositories are fetched from although their addresses are private,
+        and by plain http too.
+    webhook_secret: what forges sign their webhooks with, for repositories without a secret of their own.
+
+    The distributed mode only:
+    database_url: ``postgresql+psycopg://user:password@host/name``.
+    broker_url, cache_url: ``redis://host:port/db``; two servers, the first must not evict.
+    s3_url: ``http(s)://host:port/bucket``; with s3_access_key, s3_secret_key and s3_region.
+    qdrant_url, qdrant_api_key: the vector store.
+    triton_url: ``host:port`` of Triton's gRPC service.
+    lease_s: how long a worker may take for one batch before another gets it.
+    resend_s: how long a message may wait in its queue before it is sent again.
+    sweep_s: how often the sweeper looks for what is overdue.
+    poll_s: how often a repository is looked at although no webhook said so; 0 is never.
+    search_grace_s: how long after a commit the points it replaced are deleted; no search may take longer.
+    max_open_jobs: further requests to index are refused with 503 as long as so many wait or run.
     """
 
     home: Path = Path(".quarry")
@@ -47,6 +63,24 @@ class Settings:
     exact_points: int = 60_000
     scan_timeout_s: float = 10.0
     allowed_hosts: str = ""
+    git_allow: str = ""
+    webhook_secret: str = ""
+    database_url: str = ""
+    broker_url: str = ""
+    cache_url: str = ""
+    s3_url: str = ""
+    s3_access_key: str = ""
+    s3_secret_key: str = ""
+    s3_region: str = "us-east-1"
+    qdrant_url: str = ""
+    qdrant_api_key: str = ""
+    triton_url: str = ""
+    lease_s: float = 600.0
+    resend_s: float = 30.0
+    sweep_s: float = 2.0
+    poll_s: float = 300.0
+    search_grace_s: float = 60.0
+    max_open_jobs: int = 1000
 
     @classmethod
     def from_env(cls, env: Mapping[str, str] = os.environ) -> "Settings":
@@ -58,8 +92,9 @@ class Settings:
         values: dict[str, Any] = {}
         for field in fields(cls):
             name = f"QUARRY_{field.name.upper()}"
-            if name in env:
-                values[field.name] = _parse(name, env[name], type(field.default))
+            text = _text(name, env)
+            if text is not None:
+                values[field.name] = _parse(name, text, type(field.default))
         settings = cls(**values)
         return settings._checked()
 
@@ -83,17 +118,31 @@ class Settings:
         return Path(self.model) if self.model else _REPOSITORY_ROOT / "models" / "quarry-static"
 
     def _checked(self) -> "Settings":
-        if self.embedder not in ("static", "onnx"):
-            raise InvalidRequest(f"QUARRY_EMBEDDER={self.embedder!r} is unknown; use 'static' or 'onnx'")
-        for name in ("cache_size_mb", "max_file_bytes", "batch_bytes", "max_attempts", "shard_points"):
+        if self.embedder not in ("static", "onnx", "triton"):
+            raise InvalidRequest(f"QUARRY_EMBEDDER={self.embedder!r} is unknown; use 'static', 'onnx' or 'triton'")
+        for name in ("cache_size_mb", "max_file_bytes", "batch_bytes", "max_attempts", "shard_points", "max_open_jobs"):
             if getattr(self, name) < 1:
                 raise InvalidRequest(f"QUARRY_{name.upper()}={getattr(self, name)} must be at least 1")
-        for name in ("parse_timeout_s", "scan_timeout_s"):
+        for name in ("parse_timeout_s", "scan_timeout_s", "lease_s", "resend_s", "sweep_s", "search_grace_s"):
             if not 0 < getattr(self, name) < math.inf:
                 raise InvalidRequest(f"QUARRY_{name.upper()}={getattr(self, name)} must be a number of seconds above 0")
         if self.workers < 0:
             raise InvalidRequest(f"QUARRY_WORKERS={self.workers} must be 0 (one per core) or more")
+        if not 0 <= self.poll_s < math.inf:
+            raise InvalidRequest(f"QUARRY_POLL_S={self.poll_s} must be 0 (never) or a number of seconds")
         return self
+
+
+def _text(name: str, env: Mapping[str, str]) -> str | None:
+    path = env.get(f"{name}_FILE")
+    if path is None:
+        return env.get(name)
+    if name in env:
+        raise InvalidRequest(f"{name} and {name}_FILE are both set; set one")
+    try:
+        return Path(path).read_text().strip()
+    except (OSError, ValueError) as error:
+        raise InvalidRequest(f"{name}_FILE={path!r} can't be read: {error}") from error
 
 
 def _parse(name: str, text: str, kind: type[Any]) -> Any:

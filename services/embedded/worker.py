@@ -128,7 +128,7 @@ def _run(stages: Mapping[str, Callable[..., None]], stage: str, batch_id: int) -
     while inbox:
         message = inbox.pop()
         if message.stage in stages:
-            stages[message.stage](message.batch, emit=inbox.append)
+            stages[message.stage](int(message.key), emit=inbox.append)
 
 
 if __name__ == "__main__":
