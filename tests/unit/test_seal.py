@@ -10,9 +10,10 @@ import pytest
 from services.core.adapters import vectors as vectors_module
 from services.core.adapters.edge_errors import translated
 from services.core.adapters.edge_layout import check_inventory
-from services.core.adapters.edge_points import id_keys, unfold
+from services.core.adapters.edge_points import id_keys
 from services.core.adapters.edge_seal import Sealing
 from services.core.adapters.edge_terms import TermCounts
+from services.core.adapters.stored_points import unfold
 from services.core.adapters.vectors import EdgeVectors
 from services.core.errors import CorruptData, InvalidRequest, Unavailable
 from services.core.ports import Filter

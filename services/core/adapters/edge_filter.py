@@ -1,12 +1,12 @@
 """A `Filter` in the engine's terms."""
 
-from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 import qdrant_edge as engine
 
+from services.core.adapters.stored_points import paths_by_repo
 from services.core.ports import Filter
 
 # As the engine has it: its lists take all kinds of conditions or, being mutable, none.
@@ -56,11 +56,6 @@ def compile_filter(where: Filter, contents: Contents, hidden: Iterable[engine.Fi
     return engine.Filter(must=must or None, must_not=must_not or None)
 
 
-def admits_nothing(where: Filter) -> bool:
-    """Whether the filter's lists alone say that no point can pass."""
-    return where.paths is not None and not _allowed_pairs(where)
-
-
 def equals(key: str, value: str | int) -> engine.Filter:
     """Return the filter that admits the points whose `key` is `value`."""
     return engine.Filter(must=[engine.FieldCondition(key=key, match=engine.MatchValue(value))])
@@ -79,17 +74,8 @@ def _prefixes(prefixes: tuple[str, ...]) -> list[Condition]:
 
 
 def _paths(where: Filter) -> list[Condition]:
-    if where.paths is None:
-        return []
-    by_repo: dict[str, list[str]] = defaultdict(list)
-    for repo, path in _allowed_pairs(where):
-        by_repo[repo].append(path)
-    # The path alone would admit a file of the same name in another repository.
     groups: list[Condition] = [
-        engine.Filter(must=_any_of("repo", (repo,)) + _any_of("path", paths)) for repo, paths in by_repo.items()
+        engine.Filter(must=_any_of("repo", (repo,)) + _any_of("path", paths))
+        for repo, paths in paths_by_repo(where).items()
     ]
     return [engine.Filter(should=groups)] if len(groups) > 1 else groups
-
-
-def _allowed_pairs(where: Filter) -> list[tuple[str, str]]:
-    return [pair for pair in where.paths or () if not where.repos or pair[0] in where.repos]

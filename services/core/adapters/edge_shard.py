@@ -17,8 +17,9 @@ import qdrant_edge as engine
 from services.core.adapters.edge_errors import translated
 from services.core.adapters.edge_filter import Contents, equals
 from services.core.adapters.edge_layout import ENGINE_FOLDER, check_inventory, write_inventory
-from services.core.adapters.edge_points import DENSE, TERMS, id_keys
+from services.core.adapters.edge_points import id_keys
 from services.core.adapters.edge_terms import TermCounts
+from services.core.adapters.stored_points import DENSE, TERMS
 from services.core.digest import digest
 from services.core.errors import CorruptData
 

@@ -23,11 +23,12 @@ import qdrant_edge as engine
 
 from services.core.adapters import edge_layout as layout
 from services.core.adapters.edge_errors import translated
-from services.core.adapters.edge_filter import admits_nothing, compile_filter, equals
-from services.core.adapters.edge_points import DENSE, TERMS, engine_points, id_keys, unfold, unit_rows
+from services.core.adapters.edge_filter import compile_filter, equals
+from services.core.adapters.edge_points import engine_points, id_keys
 from services.core.adapters.edge_seal import Sealing
 from services.core.adapters.edge_shard import UPSERT_POINTS, Shard
 from services.core.adapters.edge_terms import TermCounts
+from services.core.adapters.stored_points import DENSE, TERMS, admits_nothing, unfold, unit_rows
 from services.core.errors import QuarryError, Unavailable
 from services.core.ports import Candidates, Filter, Points
 
