@@ -1,4 +1,4 @@
-"""What every vector store must do; the embedded one also while its shards are being sealed."""
+"""What every vector store must do: the embedded one with one shard and many, and a Qdrant server."""
 
 import math
 import threading
@@ -7,10 +7,15 @@ from uuid import UUID
 import numpy as np
 import pytest
 
+from services.core.adapters.qdrant import QdrantVectors
+from services.core.adapters.qdrant_collections import QdrantCollections
+from services.core.adapters.qdrant_server import QdrantServer
 from services.core.adapters.vectors import EdgeVectors
 from services.core.digest import point_id
 from services.core.errors import InvalidRequest, Unavailable
 from services.core.ports import Filter, Points, SparseRows
+from services.indexer.collection import collection_name
+from tests import qdrant_servers
 
 DIM = 16
 
@@ -23,7 +28,22 @@ def _many_shards(directory):
     return EdgeVectors(directory, DIM, shard_points=5, exact_points=100_000)
 
 
-STORES = {"one_shard": _one_shard, "many_shards": _many_shards}
+def _qdrant(directory):
+    server = QdrantServer(qdrant_servers.shared_url())
+    name = collection_name(str(directory), DIM)
+    QdrantCollections(server).create(name, DIM)
+    return QdrantVectors(server, name, DIM)
+
+
+STORES = {"one_shard": _one_shard, "many_shards": _many_shards, qdrant_servers.KIND: _qdrant}
+
+
+def remove(kind, directory):
+    """Remove what a store leaves elsewhere than in its directory."""
+    if STORES[kind] is _qdrant:
+        server = QdrantServer(qdrant_servers.shared_url())
+        QdrantCollections(server).drop(collection_name(str(directory), DIM))
+        server.close()
 
 
 @pytest.fixture(params=STORES)
@@ -31,6 +51,7 @@ def store(request, tmp_path):
     opened = STORES[request.param](tmp_path / "vectors")
     yield opened
     opened.close()
+    remove(request.param, tmp_path / "vectors")
 
 
 def make_points(files, *, repo="r", gen=1, blob="b", seed=0, chunks=1):
@@ -120,12 +141,14 @@ def test_equal_scores_are_ordered_by_id(store):
 @pytest.fixture(scope="module", params=STORES)
 def two_repos(request, tmp_path_factory):
     """A store that the tests of filters only read."""
-    opened = STORES[request.param](tmp_path_factory.mktemp("filters") / "vectors")
+    directory = tmp_path_factory.mktemp("filters") / "vectors"
+    opened = STORES[request.param](directory)
     for repo in ("one", "two"):
         for start in range(0, len(FILES), 2):
             opened.upsert(make_points(FILES[start : start + 2], repo=repo))
     yield opened
     opened.close()
+    remove(request.param, directory)
 
 
 FILES = ["a.py", "a.go", "src/a.py", "src/b.go", "src2/c.py", "docs/x.md"]
@@ -246,7 +269,7 @@ def test_a_chunk_without_terms_is_stored(store):
 
 
 def test_what_was_flushed_is_there_after_reopening(tmp_path):
-    for make in STORES.values():
+    for kind, make in STORES.items():
         directory = tmp_path / make.__name__
         store = make(directory)
         points = make_points([f"{i}.py" for i in range(60)])
@@ -263,6 +286,7 @@ def test_what_was_flushed_is_there_after_reopening(tmp_path):
         assert found(store, points, Filter(retired=(4,), staged=(9,))) == set(points.ids[8:])
         assert found(store, points, Filter(staged=(1,))) == set()
         store.close()
+        remove(kind, directory)
 
 
 CALLS = {
