@@ -8,15 +8,19 @@ import pytest
 
 from services.core.adapters import blobs as blobs_module
 from services.core.adapters.blobs import DirectoryBlobs
+from services.core.adapters.s3 import S3Blobs
 from services.core.digest import digest
 from services.core.errors import CorruptData, NotFound, Unavailable
 
-STORES = {"directory": lambda tmp_path: DirectoryBlobs(tmp_path / "blobs")}
+STORES = {
+    "directory": lambda fixture: DirectoryBlobs(fixture("tmp_path") / "blobs"),
+    "s3": lambda fixture: S3Blobs(fixture("s3_bucket")),
+}
 
 
 @pytest.fixture(params=STORES)
-def store(request, tmp_path):
-    return STORES[request.param](tmp_path)
+def store(request):
+    return STORES[request.param](request.getfixturevalue)
 
 
 @pytest.mark.parametrize("data", [b"", b"x", b"\0" * 100_000, bytes(range(256)) * 300])

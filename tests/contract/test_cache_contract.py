@@ -1,4 +1,4 @@
-"""What every embedding cache must do, and what the SQLite one must survive."""
+"""What every embedding cache must do, and what the SQLite one must survive; see test_redis_cache for the Redis one."""
 
 import logging
 import multiprocessing
@@ -12,23 +12,28 @@ import numpy as np
 import pytest
 
 from services.core.adapters.cache import NullCache, SqliteCache
+from services.core.adapters.redis_cache import RedisCache
 from services.core.digest import digest
 from tests.fakes_cache import MemoryCache
 
 MODEL = "model@1"
 LIMIT = 50_000_000
-REMEMBERING = {"sqlite": lambda path: SqliteCache(path / "cache.db", LIMIT), "memory": lambda path: MemoryCache()}
-CACHES = REMEMBERING | {"null": lambda path: NullCache()}
+REMEMBERING = {
+    "sqlite": lambda fixture: SqliteCache(fixture("tmp_path") / "cache.db", LIMIT),
+    "redis": lambda fixture: RedisCache(fixture("cache_url")),
+    "memory": lambda fixture: MemoryCache(),
+}
+CACHES = REMEMBERING | {"null": lambda fixture: NullCache()}
 
 
 @pytest.fixture(params=CACHES)
-def any_cache(request, tmp_path):
-    return CACHES[request.param](tmp_path)
+def any_cache(request):
+    return CACHES[request.param](request.getfixturevalue)
 
 
 @pytest.fixture(params=REMEMBERING)
-def cache(request, tmp_path):
-    return REMEMBERING[request.param](tmp_path)
+def cache(request):
+    return REMEMBERING[request.param](request.getfixturevalue)
 
 
 @pytest.fixture

@@ -1,0 +1,87 @@
+"""Real servers for the tests that ask for one: started once, emptied for each test, stopped at the end."""
+
+import itertools
+import shutil
+import tempfile
+from pathlib import Path
+
+import psycopg
+import pytest
+import redis
+
+from services.core.adapters.s3 import create_bucket
+from tests.servers import NotToBeHad, object_store, postgres_server, redis_server
+
+_numbers = itertools.count(1)
+
+
+def _serve(start, folder, **options):
+    try:
+        server = start(folder, **options)
+    except NotToBeHad as reason:
+        pytest.skip(str(reason))
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def broker_server(tmp_path_factory):
+    """A Redis that never evicts, as a queue needs it."""
+    yield from _serve(redis_server, tmp_path_factory.mktemp("broker"))
+
+
+@pytest.fixture(scope="session")
+def cache_server(tmp_path_factory):
+    """A Redis that evicts what was used least recently, as a cache may."""
+    yield from _serve(redis_server, tmp_path_factory.mktemp("cache"), maxmemory="64mb", policy="allkeys-lru")
+
+
+@pytest.fixture(scope="session")
+def postgres_process():
+    # Not in pytest's folder: the user `postgres` can't enter that one when root runs the tests.
+    folder = Path(tempfile.mkdtemp(prefix="quarry-postgres-"))
+    try:
+        yield from _serve(postgres_server, folder)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def s3_server(tmp_path_factory):
+    """MinIO, or another real S3 server."""
+    yield from _serve(object_store, tmp_path_factory.mktemp("s3"))
+
+
+@pytest.fixture
+def redis_url(broker_server):
+    """Address of an empty Redis that never evicts."""
+    return _emptied(broker_server.url)
+
+
+@pytest.fixture
+def cache_url(cache_server):
+    """Address of an empty Redis that evicts at 64 MB."""
+    return _emptied(cache_server.url)
+
+
+@pytest.fixture
+def postgres_url(postgres_process):
+    """Address of a new database."""
+    name = f"test_{next(_numbers)}"
+    with psycopg.connect(postgres_process.url.replace("+psycopg", ""), autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}")
+    return postgres_process.url.rsplit("/", 1)[0] + f"/{name}"
+
+
+@pytest.fixture
+def s3_bucket(s3_server):
+    """Address and keys of a new bucket."""
+    bucket = s3_server.bucket(f"test-{next(_numbers)}")
+    create_bucket(bucket)
+    return bucket
+
+
+def _emptied(url):
+    with redis.Redis.from_url(url) as client:
+        client.flushall()
+    return url
