@@ -1,104 +1,87 @@
-"""Qdrant for the tests: a real server where there is one, else the stand-in over the real engine."""
+"""Qdrant for the tests: a real server where there is one, else the stand-in over the real engine.
+
+A server is at ``QUARRY_TEST_QDRANT_URL``, or is started from a ``qdrant`` on the search path.
+"""
 
 import atexit
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 from services.core.adapters.qdrant_server import QdrantServer
 from services.core.errors import Unavailable
+from tests.servers import ROOT, Server, free_port
 
-ROOT = Path(__file__).resolve().parents[1]
 GIVEN_URL = os.environ.get("QUARRY_TEST_QDRANT_URL", "")
 BINARY = shutil.which("qdrant")
-# For the ids of tests: the report says what they ran on.
+# In the ids of tests: a report says what they ran on.
 KIND = "qdrant" if GIVEN_URL or BINARY else "qdrant-stand-in"
-_START_S = 60
-
-
-@dataclass
-class Running:
-    """A server of one's own on a free port; its data are in `folder` and outlive it."""
-
-    folder: Path
-    url: str
-    process: subprocess.Popen
-
-    def kill(self):
-        """End it as a power cut ends a process."""
-        self.process.kill()
-        self.process.wait()
-
-    def stop(self):
-        """End it in order."""
-        self.process.send_signal(signal.SIGCONT)
-        self.process.terminate()
-        self.process.wait(timeout=60)
+OWN_KIND = "qdrant" if BINARY else "qdrant-stand-in"
+_START_LIMIT_S = 60.0
 
 
 @cache
-def shared_url():
-    """Return the address of a server for all tests of this process."""
+def shared_url() -> str:
+    """Return the address of a server for all tests of this process, which leave nothing in it."""
     if GIVEN_URL:
         return GIVEN_URL
-    folder = tempfile.TemporaryDirectory(prefix="quarry-test-qdrant-")
-    server = start(Path(folder.name))
-    atexit.register(folder.cleanup)
-    atexit.register(server.kill)
+    folder = Path(tempfile.mkdtemp(prefix="quarry-qdrant-"))
+    server = qdrant_server(folder)
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    atexit.register(server.end, signal.SIGKILL)
     return server.url
 
 
-def start(folder, port=0):
-    """Start a server on `folder`, the real one if its program is there, and return it when it answers."""
-    port = port or _free_port()
-    process = _start_binary(folder, port) if BINARY else _start_standin(folder, port)
-    running = Running(folder, f"http://127.0.0.1:{port}", process)
-    _wait_for(running)
-    return running
+def qdrant_server(folder: Path, *, port: int = 0) -> Server:
+    """Start Qdrant, or the stand-in, with its data in `folder` and return it when it answers."""
+    port = port or free_port()
+    log = folder / "qdrant.log"
+    server = Server(f"http://127.0.0.1:{port}", _start(folder, port, log), log)
+    connection = QdrantServer(server.url)
+    deadline = time.monotonic() + _START_LIMIT_S
+    try:
+        while not _answers(connection):
+            if server.process.poll() is not None or time.monotonic() > deadline:
+                server.stop()
+                raise RuntimeError(f"Qdrant did not get ready:\n{log.read_text(errors='replace')[-2000:]}")
+            time.sleep(0.02)
+    finally:
+        connection.close()
+    return server
 
 
-def _start_binary(folder, port):
+def _start(folder: Path, port: int, log: Path) -> subprocess.Popen[bytes]:
+    standin = [sys.executable, "-m", "tests.qdrant_standin", "--port", str(port), "--path", str(folder)]
     settings = {
         "QDRANT__SERVICE__HOST": "127.0.0.1",
         "QDRANT__SERVICE__HTTP_PORT": str(port),
-        "QDRANT__SERVICE__GRPC_PORT": str(_free_port()),
+        "QDRANT__SERVICE__GRPC_PORT": str(free_port()),
         "QDRANT__STORAGE__STORAGE_PATH": str(folder / "storage"),
         "QDRANT__STORAGE__SNAPSHOTS_PATH": str(folder / "snapshots"),
         "QDRANT__TELEMETRY_DISABLED": "true",
+        "PYTHONPATH": str(ROOT),
     }
-    with (folder / "qdrant.log").open("ab") as log:
-        return subprocess.Popen([BINARY], cwd=folder, env=os.environ | settings, stdout=log, stderr=log)
+    with open(log, "ab") as output:
+        # A session of its own: an interrupt at the terminal is for the tests.
+        return subprocess.Popen(
+            [BINARY] if BINARY else standin,
+            cwd=folder,
+            env=os.environ | settings,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
 
 
-def _start_standin(folder, port):
-    command = [sys.executable, "-m", "tests.qdrant_standin", "--port", str(port), "--path", str(folder)]
-    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
-
-
-def _wait_for(running):
-    server = QdrantServer(running.url)
-    deadline = time.monotonic() + _START_S
-    while True:
-        try:
-            server.check()
-            break
-        except Unavailable as error:
-            if running.process.poll() is not None or time.monotonic() > deadline:
-                running.process.kill()
-                raise RuntimeError(f"no Qdrant at {running.url}") from error
-            time.sleep(0.02)
-    server.close()
-
-
-def _free_port():
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return sock.getsockname()[1]
+def _answers(connection: QdrantServer) -> bool:
+    try:
+        connection.check()
+    except Unavailable:
+        return False
+    return True

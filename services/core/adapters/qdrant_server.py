@@ -115,7 +115,7 @@ class QdrantServer:
             ) from error
         except UnexpectedResponse as error:
             raise self._refusal(error, what) from error
-        except (ApiException, QdrantException, KeyError) as error:
+        except (ApiException, QdrantException, KeyError, ValueError) as error:
             raise Unavailable(f"Qdrant at {self.url!r} failed at {what}: {error!r}") from error
 
     def _refusal(self, error: UnexpectedResponse, what: str) -> QuarryError:
