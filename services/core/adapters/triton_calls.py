@@ -1,6 +1,5 @@
 """Calls to a Triton server over gRPC: a deadline on each, and what a failed one means for the next."""
 
-import os
 import random
 import re
 import threading
@@ -101,15 +100,14 @@ class Patience:
 
 
 class Connection:
-    """A connection to one server, made at the first call of a process; safe for threads.
+    """A connection to one server, made at the first call; safe for threads.
 
-    A channel of gRPC does not survive a fork, so a child makes its own.
+    gRPC does not survive a fork: a process that forks must do so before that call.
     """
 
     def __init__(self, target: str) -> None:
         self.target = target
         self._lock = threading.Lock()
-        self._owner = 0
         self._channel: grpc.Channel | None = None
         self._stub: Any = None
 
@@ -131,16 +129,15 @@ class Connection:
     def close(self) -> None:
         """Close the connection; the next call makes a new one."""
         with self._lock:
-            if self._channel is not None and self._owner == os.getpid():
+            if self._channel is not None:
                 self._channel.close()
             self._channel = self._stub = None
 
     def _opened(self) -> Any:
         with self._lock:
-            if self._stub is None or self._owner != os.getpid():
+            if self._stub is None:
                 self._channel = grpc.insecure_channel(self.target, options=_OPTIONS)
                 self._stub = service_pb2_grpc.GRPCInferenceServiceStub(self._channel)
-                self._owner = os.getpid()
             return self._stub
 
 
