@@ -11,10 +11,10 @@ from services.core.adapters.qdrant import QdrantVectors
 from services.core.adapters.qdrant_collections import QdrantCollections
 from services.core.adapters.qdrant_server import QdrantServer
 from services.core.adapters.vectors import EdgeVectors
+from services.core.collections import collection_name
 from services.core.digest import point_id
 from services.core.errors import InvalidRequest, Unavailable
 from services.core.ports import Filter, Points, SparseRows
-from services.indexer.collection import collection_name
 from tests import qdrant_servers
 
 DIM = 16

@@ -1,8 +1,10 @@
 """A Qdrant server that is killed, stopped, full of other collections, or changed over under a search."""
 
+import json
 import signal
 import threading
 import time
+import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -11,11 +13,12 @@ import pytest
 from services.core.adapters.qdrant import UPSERT_POINTS, QdrantVectors
 from services.core.adapters.qdrant_collections import INDEXES, QdrantCollections
 from services.core.adapters.qdrant_server import QdrantServer
+from services.core.collections import collection_name
 from services.core.errors import InvalidRequest, QuarryError, Unavailable
 from services.core.ports import Filter
-from services.indexer.collection import collection_name
 from tests import qdrant_servers
 from tests.contract.test_vectors_contract import DIM, found, make_points
+from tests.qdrant_standin import StandIn
 
 # The ids of the tests say what they ran on.
 SHARED = pytest.mark.parametrize("kind", [qdrant_servers.KIND])
@@ -238,3 +241,12 @@ def test_a_failed_upsert_raises_when_nothing_is_written_any_more(tmp_path, kind)
         store.upsert(make_points([f"{i}.py" for i in range(4 * UPSERT_POINTS)]))
 
     store.close()
+
+
+def test_the_stand_in_says_that_it_is_one(tmp_path):
+    with StandIn(("127.0.0.1", 0), tmp_path) as standin:
+        threading.Thread(target=standin.handle_request).start()
+        with urllib.request.urlopen(standin.url, timeout=10) as response:
+            described = json.load(response)
+
+    assert described == {"title": "qdrant stand-in", "version": "1.19.0"}

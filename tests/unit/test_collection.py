@@ -2,8 +2,9 @@
 
 import pytest
 
+from services.core.collections import ALIAS, collection_name
 from services.core.errors import InvalidRequest
-from services.indexer.collection import ALIAS, collection_name, drop_unused, prepare, switch
+from services.indexer.collection import drop_unused, prepare, switch
 
 
 class MemoryCollections:

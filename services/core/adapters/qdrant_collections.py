@@ -43,7 +43,9 @@ class QdrantCollections:
 
         Raises:
             InvalidRequest: it is there with another dimension.
+            Unavailable: the server does not answer, or is too old.
         """
+        self._server.check()
         path = f"/collections/{quote(name, safe='')}"
         if not self._exists(path):
             try:
@@ -69,7 +71,7 @@ class QdrantCollections:
         self._server.write("POST", "/collections/aliases", {"actions": actions})
 
     def drop(self, name: str) -> None:
-        """Delete a collection and its points; one that is not there is no error."""
+        """Delete a collection with its points and aliases; one that is not there is no error."""
         self._server.write("DELETE", f"/collections/{quote(name, safe='')}")
 
     def _exists(self, path: str) -> bool:
