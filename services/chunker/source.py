@@ -2,12 +2,14 @@
 
 import os
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from services.chunker import git, mirror
 from services.chunker.walk import DirectorySource
+from services.core.addresses import check_address
 from services.core.errors import InvalidRequest
 
 _NAME = re.compile(r"[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)*")
@@ -35,19 +37,26 @@ def open_source(kind: str, location: str | Path, revision: str, limits: Limits) 
     raise InvalidRequest(f"kind of source {kind!r} is unknown; it is 'git', 'url' or 'directory'")
 
 
-def describe(location: str, *, allow_local: bool = True) -> tuple[str, str, str]:
+def describe(
+    location: str, *, allow_local: bool = True, allow_hosts: Collection[str] = (), check_hosts: bool = False
+) -> tuple[str, str, str]:
     """Return the kind of what `location` names, how to write it for good, and a name for it ("" if none fits).
 
-    A path, also one written ``file://``, is made absolute, without links.
+    A path, also one written ``file://``, is made absolute, without links. With `check_hosts` an address
+    must be public or on the list `allow_hosts`; the latter may also be fetched by plain http.
 
     Raises:
         InvalidRequest: it is neither an address we fetch from nor a directory we may read; or an
             address that holds a password, which would be stored; or a path where `allow_local` is off.
+        Unavailable: the host is to be checked and its name can't be resolved now.
     """
     if location.startswith("file://"):
         local = unquote(urlsplit(location).path)
     elif mirror.is_url(location) and not (allow_local and os.path.lexists(location)):
-        return _describe_url(location)
+        described = _describe_url(location, allow_hosts)
+        if check_hosts:
+            check_address(location, allow_hosts)
+        return described
     else:
         local = location
     if not allow_local:
@@ -55,8 +64,8 @@ def describe(location: str, *, allow_local: bool = True) -> tuple[str, str, str]
     return _describe_path(local)
 
 
-def _describe_url(url: str) -> tuple[str, str, str]:
-    mirror.check_url(url)
+def _describe_url(url: str, allow_hosts: Collection[str]) -> tuple[str, str, str]:
+    mirror.check_url(url, mirror.protocols_for(url, allow_hosts))
     if mirror.has_secret(url):
         raise InvalidRequest(f"address {mirror.redact(url)!r} holds a password or token; use the ssh address instead")
     return "url", url, default_name(re.split(r"[/:]", url.rstrip("/"))[-1])
