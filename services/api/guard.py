@@ -5,6 +5,7 @@ the user's browser index, remove or read anything here.
 """
 
 import ipaddress
+import socket
 from collections.abc import Collection
 from urllib.parse import urlsplit
 
@@ -56,6 +57,12 @@ def check_origin(request: Request, allowed_hosts: Collection[str] | None) -> Non
         raise Forbidden(f"a page of {origin[:100]!r} may not change anything on {host[:100]!r}")
     if request.headers.get("Sec-Fetch-Site", "none") not in ("none", "same-origin"):
         raise Forbidden("a page of another site may not change anything here")
+
+
+def own_names(host: str, configured: str = "") -> frozenset[str]:
+    """Return the names that a server on `host` goes by: this machine's, and those configured, comma separated."""
+    names = ("localhost", host, socket.gethostname(), socket.getfqdn(), *configured.split(","))
+    return frozenset(name.strip().lower() for name in names) - {""}
 
 
 def protect(response: Response) -> Response:

@@ -1,7 +1,8 @@
 """The catalog: which repositories there are and which revision of each is live."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Engine, delete, insert, select, update
 
@@ -29,11 +30,33 @@ class Repo:
     removing: bool = False
 
 
-class Catalog:
-    """The table of repositories."""
+_NEVER_LIVE: dict[str, Any] = {
+    "revision": "",
+    "manifest": "",
+    "schema": "",
+    "files": 0,
+    "chunks": 0,
+    "indexed_at": None,
+}
 
-    def __init__(self, engine: Engine) -> None:
+
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """What the points of an index depend on, and the dimension of its vectors."""
+
+    name: str
+    dim: int
+
+
+class Catalog:
+    """The table of repositories.
+
+    With a `schema`, revisions are those that are live under it; without, the last that went live at all.
+    """
+
+    def __init__(self, engine: Engine, schema: str = "") -> None:
         self._engine = engine
+        self._schema = schema
 
     def get(self, name: str) -> Repo:
         """Return a repository.
@@ -41,11 +64,10 @@ class Catalog:
         Raises:
             NotFound: there is none of that name.
         """
-        with self._engine.connect() as connection:
-            row = connection.execute(select(db.repos).where(db.repos.c.name == name)).mappings().first()
-        if row is None or row["removing"]:
+        found = self._select((db.repos.c.name == name) & db.repos.c.removing.is_(False))
+        if not found:
             raise NotFound(f"there is no repository {name!r}; 'quarry repos' lists them")
-        return Repo(**row)
+        return found[0]
 
     def list(self) -> list[Repo]:
         """Return every repository by name."""
@@ -111,21 +133,63 @@ class Catalog:
     def remove(self, name: str) -> None:
         """Forget a repository; one that is not there is no error."""
         with self._engine.begin() as connection:
+            connection.execute(delete(db.revisions).where(db.revisions.c.repo == name))
             connection.execute(delete(db.repos).where(db.repos.c.name == name))
 
     def forget_revision(self, name: str) -> None:
         """Make a repository look never indexed, so that the next index reads all of it."""
         blank = {"revision": "", "manifest": "", "schema": "", "files": 0, "chunks": 0}
-        self._update(name, **blank)
+        forgotten = db.revisions.c.repo == name
+        if self._schema:
+            forgotten &= db.revisions.c.schema == self._schema
+        with self._engine.begin() as connection:
+            connection.execute(delete(db.revisions).where(forgotten))
+            connection.execute(update(db.repos).where(db.repos.c.name == name).values(**blank))
 
     def set_live(self, connection: Connection, name: str, **values: object) -> None:
         """Flip the live revision inside the caller's transaction."""
-        connection.execute(update(db.repos).where(db.repos.c.name == name).values(indexed_at=db.now(), **values))
+        revisions = db.revisions.c
+        row = {"indexed_at": db.now(), **values}
+        same = (revisions.repo == name) & (revisions.schema == values["schema"])
+        connection.execute(delete(db.revisions).where(same))
+        connection.execute(insert(db.revisions).values(repo=name, **row))
+        connection.execute(update(db.repos).where(db.repos.c.name == name).values(**row))
+
+    def manifests(self) -> set[str]:
+        """Return the digest of every manifest that is live under any schema."""
+        with self._engine.connect() as connection:
+            found = [connection.execute(select(table.c.manifest)).scalars() for table in (db.repos, db.revisions)]
+            return {digest for digests in found for digest in digests if digest}
+
+    def register_schema(self, schema: Schema) -> None:
+        """Make `schema` the one that everything is indexed for from now on."""
+        with self._engine.begin() as connection:
+            connection.execute(delete(db.schemas).where(db.schemas.c.name == schema.name))
+            row = {"name": schema.name, "dim": schema.dim, "registered_at": db.clock()}
+            connection.execute(insert(db.schemas).values(**row))
+
+    def schemas(self) -> Sequence[Schema]:
+        """Return the schemas there are, the one that is indexed for first."""
+        query = select(db.schemas.c.name, db.schemas.c.dim).order_by(db.schemas.c.registered_at.desc())
+        with self._engine.connect() as connection:
+            return [Schema(*row) for row in connection.execute(query)]
+
+    def forget_schema(self, name: str) -> None:
+        """Forget a schema and every revision that is live under it alone."""
+        with self._engine.begin() as connection:
+            connection.execute(delete(db.revisions).where(db.revisions.c.schema == name))
+            connection.execute(delete(db.schemas).where(db.schemas.c.name == name))
 
     def _select(self, condition: ColumnElement[bool]) -> Sequence[Repo]:
         with self._engine.connect() as connection:
             rows = connection.execute(select(db.repos).where(condition).order_by(db.repos.c.name)).mappings()
-            return [Repo(**row) for row in rows]
+            repos = [Repo(**row) for row in rows]
+            return self._under_schema(connection, repos) if self._schema else repos
+
+    def _under_schema(self, connection: Connection, repos: Sequence[Repo]) -> Sequence[Repo]:
+        live = select(db.revisions).where(db.revisions.c.schema == self._schema)
+        rows = {row.pop("repo"): row for row in map(dict, connection.execute(live).mappings())}
+        return [replace(repo, **rows.get(repo.name, _NEVER_LIVE)) for repo in repos]
 
     def _update(self, name: str, **values: object) -> None:
         with self._engine.begin() as connection:

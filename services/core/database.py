@@ -116,6 +116,28 @@ batches = Table(
     sqlite_autoincrement=True,  # a late message must not mean another batch
 )
 
+# What is live of a repository under each schema: while another model takes over, both are.
+revisions = Table(
+    "revisions",
+    metadata,
+    Column("repo", String, primary_key=True),
+    Column("schema", String, primary_key=True),
+    Column("ref", String, nullable=False),
+    Column("revision", String, nullable=False),
+    Column("manifest", String, nullable=False),
+    Column("files", Integer, nullable=False),
+    Column("chunks", Integer, nullable=False),
+    Column("indexed_at", Float, nullable=False),
+)
+
+schemas = Table(
+    "schemas",
+    metadata,
+    Column("name", String, primary_key=True),
+    Column("dim", Integer, nullable=False),
+    Column("registered_at", Float, nullable=False),  # the newest is the one that is indexed for
+)
+
 deliveries = Table(
     "deliveries",
     metadata,

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Engine, Table, case, exists, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Engine, Table, case, delete, exists, func, insert, select, update
 
 from services.core import database as db
 from services.core.errors import InvalidRequest, NotFound, QueueFull
@@ -126,7 +126,7 @@ class Leases:
                     connection.execute(update(table).where(unheld).values(lease_until=db.clock() + patience_s))
 
     def waiting(self, limit: int) -> list[Waiting]:
-        """Return up to `limit` batches and jobs that nobody holds and no message is on the way for, urgent ones first."""
+        """Return up to `limit` batches and jobs that nobody holds, with no message under way, urgent ones first."""
         batches, jobs = db.batches.c, db.jobs.c
         query = (
             select(batches.id, batches.state, jobs.priority)
@@ -163,10 +163,21 @@ class Leases:
     def to_clean(self, grace_s: float) -> list[int]:
         """Return the ended jobs whose points nobody can be reading any more, `grace_s` after a commit."""
         jobs = db.jobs.c
-        past = (jobs.cleanup == Cleanup.STAGED) | (jobs.finished_at < db.clock() - grace_s)
+        batches = db.batches.c
+        # A worker that has not heard of the failure may still be writing.
+        written = exists().where(batches.job == jobs.id, batches.holder != "", batches.lease_until >= db.clock())
+        past = (jobs.cleanup == Cleanup.STAGED) & ~written | (jobs.finished_at < db.clock() - grace_s)
         query = select(jobs.id).where(jobs.cleanup != Cleanup.NOTHING, past, _quiet(jobs))
         with self._engine.connect() as connection:
             return list(connection.execute(query).scalars())
+
+    def is_indexed(self, job_id: int) -> bool:
+        """Tell whether a running job waits for nothing but its commit."""
+        jobs = db.jobs.c
+        unindexed = exists().where(db.batches.c.job == jobs.id, db.batches.c.state != BatchState.INDEXED)
+        ready = select(jobs.id).where(jobs.id == job_id, jobs.state.in_(STARTED_STATES), ~unindexed)
+        with self._engine.connect() as connection:
+            return connection.execute(ready).first() is not None
 
     def depths(self) -> dict[tuple[str, Priority], int]:
         """Return how many rows wait or are being worked on, by stage and class."""
@@ -208,6 +219,16 @@ class Leases:
             connection.execute(update(db.jobs).where(jobs.id == job_id).values(**again, holder="", lease_until=0.0))
         return self._ledger.job(job_id)
 
+    def prune(self, *, done_s: float, failed_s: float) -> None:
+        """Delete the batches of jobs that ended so long ago: nothing asks for them any more."""
+        jobs = db.jobs.c
+        failed = jobs.state == JobState.FAILED
+        over = jobs.state.in_((JobState.DONE, JobState.SUPERSEDED))
+        long_ago = failed & (jobs.finished_at < db.clock() - failed_s) | over & (jobs.finished_at < db.clock() - done_s)
+        ended = select(jobs.id).where(jobs.cleanup == Cleanup.NOTHING, long_ago)
+        with self._engine.begin() as connection:
+            connection.execute(delete(db.batches).where(db.batches.c.job.in_(ended)))
+
     def _waiting_jobs(self, connection: Connection, limit: int) -> list[Waiting]:
         jobs, running = db.jobs.c, db.jobs.alias()
         other = exists().where(running.c.repo == jobs.repo, running.c.id != jobs.id, _busy(running.c, STARTED_STATES))
@@ -245,7 +266,9 @@ def _quiet(columns: Any) -> ColumnElement[bool]:
 
 def _busy(columns: Any, states: Sequence[JobState]) -> ColumnElement[bool]:
     held = (columns.state == JobState.QUEUED) & (columns.holder != "") & (columns.lease_until >= db.clock())
-    busy: ColumnElement[bool] = columns.state.in_(states) | held
+    # Points that a failed job has written must be gone before another writes the same ones.
+    unclean = columns.cleanup == Cleanup.STAGED
+    busy: ColumnElement[bool] = columns.state.in_(states) | held | unclean
     return busy
 
 

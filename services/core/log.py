@@ -19,4 +19,5 @@ def configure(*, verbose: bool = False) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Formatter())
     logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, handlers=[handler], force=True)
-    logging.getLogger("waitress").setLevel(logging.WARNING)
+    for chatty, level in (("waitress", logging.WARNING), ("httpx", logging.WARNING), ("urllib3", logging.ERROR)):
+        logging.getLogger(chatty).setLevel(level)

@@ -36,12 +36,13 @@ class Settings:
     webhook_secret: what forges sign their webhooks with, for repositories without a secret of their own.
 
     The distributed mode only:
+    host, port: where the API listens.
     database_url: ``postgresql+psycopg://user:password@host/name``.
     broker_url, cache_url: ``redis://host:port/db``; two servers, the first must not evict.
     s3_url: ``http(s)://host:port/bucket``; with s3_access_key, s3_secret_key and s3_region.
     qdrant_url, qdrant_api_key: the vector store.
     triton_url: ``host:port`` of Triton's gRPC service.
-    lease_s: how long a worker may take for one batch before another gets it.
+    lease_s: how long after its worker has died a batch or job is given to another.
     resend_s: how long a message may wait in its queue before it is sent again.
     sweep_s: how often the sweeper looks for what is overdue.
     poll_s: how often a repository is looked at although no webhook said so; 0 is never.
@@ -65,6 +66,8 @@ class Settings:
     allowed_hosts: str = ""
     git_allow: str = ""
     webhook_secret: str = ""
+    host: str = "127.0.0.1"
+    port: int = 8080
     database_url: str = ""
     broker_url: str = ""
     cache_url: str = ""
@@ -75,7 +78,7 @@ class Settings:
     qdrant_url: str = ""
     qdrant_api_key: str = ""
     triton_url: str = ""
-    lease_s: float = 600.0
+    lease_s: float = 30.0
     resend_s: float = 30.0
     sweep_s: float = 2.0
     poll_s: float = 300.0
@@ -116,6 +119,11 @@ class Settings:
     def static_model(self) -> Path:
         """Folder of the static model."""
         return Path(self.model) if self.model else _REPOSITORY_ROOT / "models" / "quarry-static"
+
+    @property
+    def allowed_git_hosts(self) -> frozenset[str]:
+        """The hosts of `git_allow`."""
+        return frozenset(host.strip().lower() for host in self.git_allow.split(",")) - {""}
 
     def _checked(self) -> "Settings":
         if self.embedder not in ("static", "onnx", "triton"):

@@ -4,12 +4,15 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from services.core.errors import CorruptData, NotFound, Unavailable
+from services.core.errors import CorruptData, InvalidRequest, NotFound, Unavailable
 from services.core.ports import BlobStore, Embedder, EmbeddingCache
 from services.core.settings import Settings
 from services.core.versions import SPARSE_VERSION, SPLITTER_VERSION, static_model_id
 
 if TYPE_CHECKING:
+    from services.core.adapters.qdrant import QdrantVectors
+    from services.core.adapters.qdrant_collections import QdrantCollections
+    from services.core.adapters.s3 import S3Bucket
     from services.core.adapters.vectors import EdgeVectors
 
 
@@ -20,6 +23,87 @@ def open_blobs(directory: Path) -> BlobStore:
     return DirectoryBlobs(directory)
 
 
+def _bucket(settings: Settings) -> "S3Bucket":
+    """Return the bucket the settings name."""
+    from services.core.adapters.s3 import S3Bucket
+
+    required(settings, "s3_url", "s3_access_key", "s3_secret_key")
+    return S3Bucket(settings.s3_url, settings.s3_access_key, settings.s3_secret_key, settings.s3_region)
+
+
+def open_served_blobs(settings: Settings) -> BlobStore:
+    """Return the blob store of the distributed mode."""
+    from services.core.adapters.s3 import S3Blobs
+
+    return S3Blobs(_bucket(settings))
+
+
+def create_bucket(settings: Settings) -> None:
+    """Make the bucket of the blob store; one that is there is no error.
+
+    Raises:
+        Unavailable: the store does not answer, or does not allow it.
+    """
+    from services.core.adapters import s3
+
+    s3.create_bucket(_bucket(settings))
+
+
+def open_served_cache(settings: Settings) -> EmbeddingCache:
+    """Return the embedding cache of the distributed mode, or one that remembers nothing when it is switched off."""
+    from services.core.adapters.cache import NullCache
+
+    if not settings.cache:
+        return NullCache()
+    from services.core.adapters.redis_cache import RedisCache
+
+    required(settings, "cache_url")
+    return RedisCache(settings.cache_url)
+
+
+def open_collections(settings: Settings) -> "QdrantCollections":
+    """Return the collections of the distributed mode's vector store."""
+    from services.core.adapters.qdrant_collections import QdrantCollections
+    from services.core.adapters.qdrant_server import QdrantServer
+
+    required(settings, "qdrant_url")
+    return QdrantCollections(QdrantServer(settings.qdrant_url, settings.qdrant_api_key))
+
+
+def open_served_vectors(settings: Settings, collection: str, dim: int) -> "QdrantVectors":
+    """Return a collection of the distributed mode's vector store."""
+    from services.core.adapters.qdrant import QdrantVectors
+    from services.core.adapters.qdrant_server import QdrantServer
+
+    required(settings, "qdrant_url")
+    return QdrantVectors(QdrantServer(settings.qdrant_url, settings.qdrant_api_key), collection, dim)
+
+
+def check_queue(settings: Settings) -> None:
+    """Refuse a broker that may lose the queue.
+
+    Raises:
+        InvalidRequest: it may evict, or is the cache's server.
+        Unavailable: it does not answer.
+    """
+    from services.core.adapters.redis_check import check_broker
+
+    required(settings, "broker_url")
+    check_broker(settings.broker_url, settings.cache_url)
+
+
+def required(settings: Settings, *names: str) -> None:
+    """Refuse settings that leave out what the distributed mode needs.
+
+    Raises:
+        InvalidRequest: names the first that is empty.
+    """
+    for name in names:
+        if not getattr(settings, name):
+            setting = f"QUARRY_{name.upper()}"
+            raise InvalidRequest(f"{setting} is not set; the distributed mode needs it (docs/operations.md)")
+
+
 def open_cache(settings: Settings, path: Path) -> EmbeddingCache:
     """Return the embedding cache, or one that remembers nothing when it is switched off."""
     from services.core.adapters.cache import NullCache, SqliteCache
@@ -27,13 +111,17 @@ def open_cache(settings: Settings, path: Path) -> EmbeddingCache:
     return SqliteCache(path, settings.cache_size_mb * 1_000_000) if settings.cache else NullCache()
 
 
-def open_embedder(settings: Settings, *, threads: int = 1) -> Embedder:
+def open_embedder(settings: Settings, *, threads: int = 1, urgent: bool = False) -> Embedder:
     """Return the embedder the settings name, with that many threads where it can use them.
+
+    `urgent` says that people wait for what it embeds: a server does that before the rest.
 
     Raises:
         NotFound: its model is not there.
         Unavailable: its packages are not installed.
     """
+    if settings.embedder == "triton":
+        return _open_triton(settings, urgent=urgent)
     if settings.embedder == "onnx":
         try:
             from services.core.adapters.onnx import OnnxEmbedder, model_files
@@ -45,6 +133,22 @@ def open_embedder(settings: Settings, *, threads: int = 1) -> Embedder:
     from services.core.adapters.static import StaticEmbedder
 
     return StaticEmbedder(settings.static_model)
+
+
+def _open_triton(settings: Settings, *, urgent: bool) -> Embedder:
+    required(settings, "triton_url")
+    try:
+        from services.core.adapters.triton import BULK, QUERY, TritonEmbedder
+        from services.core.model_files import model_files
+    except ImportError as error:
+        raise Unavailable(f"the triton embedder needs {error.name!r}: pip install 'quarry[triton]'") from error
+    tokenizer = model_files(settings).tokenizer
+    return TritonEmbedder(settings.triton_url, tokenizer, calls=QUERY if urgent else BULK)
+
+
+def schema_of(embedder: Embedder) -> str:
+    """Return the schema of an index that is made with `embedder`."""
+    return f"{SPLITTER_VERSION}/{SPARSE_VERSION}/{embedder.model_id}"
 
 
 def index_schema(settings: Settings) -> str:

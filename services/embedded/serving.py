@@ -1,10 +1,10 @@
 """The web application over an owned data directory, and the owner's socket."""
 
 import ipaddress
-import socket
 from typing import Any
 
 from services.api.app import create_app
+from services.api.guard import own_names
 from services.api.jobs import Jobs
 from services.chunker.source import describe
 from services.core.catalog import Catalog
@@ -47,12 +47,6 @@ def open_socket(owner: Owner, runner: JobRunner) -> SocketServer:
     server = SocketServer(_app(owner, runner, allowed_hosts=None), owner.home.socket)
     server.start()
     return server
-
-
-def own_names(host: str, configured: str = "") -> frozenset[str]:
-    """Return the names that a server on `host` goes by: this machine's, and those configured, comma separated."""
-    names = ("localhost", host, socket.gethostname(), socket.getfqdn(), *configured.split(","))
-    return frozenset(name.strip().lower() for name in names) - {""}
 
 
 def is_loopback(host: str) -> bool:

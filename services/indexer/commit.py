@@ -9,7 +9,7 @@ only then delete. Every step may be repeated, and a process may die between any 
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, Protocol
 from uuid import UUID
 
 from services.core.catalog import Catalog, Repo
@@ -44,19 +44,37 @@ def commit(
     Raises:
         InvalidRequest: the job is over, or not all of its batches are indexed.
     """
-    job = ledger.job(job_id)
-    if job.state is not JobState.DONE:
-        manifest = _new_manifest(job, ledger=ledger, blobs=blobs)
-        old = live_manifest(job, catalog=catalog, blobs=blobs)
-        for ids in _slices(replaced_points(old, manifest)):
-            vectors.retire(ids, job.id)
-        vectors.flush()
-        digest = manifest.store(blobs)
-        counts = figures(manifest) if figures else _counts(manifest, job, ledger)
-        ledger.commit_job(job, catalog, manifest, digest, counts)
-        job = ledger.job(job_id)
+    job = go_live(job_id, ledger=ledger, catalog=catalog, blobs=blobs, vectors=vectors, figures=figures)
     clean_up(job, ledger=ledger, vectors=vectors, barrier=barrier)
     return job.counts
+
+
+def go_live(
+    job_id: int,
+    *,
+    ledger: Ledger,
+    catalog: Catalog,
+    blobs: BlobStore,
+    vectors: VectorWriter,
+    figures: Callable[[Manifest], dict[str, Any]] | None = None,
+) -> Job:
+    """Do the first half of `commit`: make the job's revision live; what it replaced is left to `clean_up`.
+
+    Raises:
+        InvalidRequest: the job is over, or not all of its batches are indexed.
+    """
+    job = ledger.job(job_id)
+    if job.state is JobState.DONE:
+        return job
+    manifest = _new_manifest(job, ledger=ledger, blobs=blobs)
+    old = live_manifest(job, catalog=catalog, blobs=blobs)
+    for ids in _slices(replaced_points(old, manifest)):
+        vectors.retire(ids, job.id)
+    vectors.flush()
+    digest = manifest.store(blobs)
+    counts = figures(manifest) if figures else _counts(manifest, job, ledger)
+    ledger.commit_job(job, catalog, manifest, digest, counts)
+    return ledger.job(job_id)
 
 
 def clean_up(job: Job, *, ledger: Ledger, vectors: VectorWriter, barrier: Callable[[], object] = lambda: None) -> None:
@@ -72,16 +90,22 @@ def clean_up(job: Job, *, ledger: Ledger, vectors: VectorWriter, barrier: Callab
     ledger.cleaned(job.id)
 
 
-def remove(name: str, *, ledger: Ledger, catalog: Catalog, vectors: VectorWriter) -> None:
+class RepoPurger(Protocol):
+    """As much of a `VectorWriter` as a removal needs."""
+
+    def purge(self, *, repo: str) -> None:
+        """Delete the points of a repository."""
+
+    def flush(self) -> None:
+        """Return once everything written before is on disk."""
+
+
+def remove(name: str, *, ledger: Ledger, catalog: Catalog, vectors: RepoPurger) -> None:
     """Take a repository out of the searches and the catalog; repeat it if it was cut short.
 
     Its open jobs fail. What one that is running now may still write is hidden by the ledger
     until its `clean_up`. The blobs stay until they are collected.
-
-    Raises:
-        NotFound: there is no such repository.
     """
-    catalog.get(name)
     pending = ledger.jobs(name, cleanups=(Cleanup.RETIRED, Cleanup.STAGED))
     for job in ledger.jobs(name, OPEN_STATES):
         ledger.finish_job(job.id, JobState.FAILED, error=f"repository {name!r} was removed")
@@ -155,11 +179,13 @@ def garbage(blobs: BlobStore, *, catalog: Catalog, ledger: Ledger) -> set[str]:
 
 
 def _referenced(blobs: BlobStore, catalog: Catalog, ledger: Ledger) -> Iterable[str]:
-    manifests = [repo.manifest for repo in catalog.list() if repo.manifest]
-    for job in ledger.jobs(states=OPEN_STATES):
-        manifests += [job.plan] if job.plan else []
-        for batch in ledger.batches(job.id):
-            yield from (batch.pack, batch.vectors)
+    manifests = list(catalog.manifests())
+    # A failed job can be retried as long as its batches are there.
+    for job in ledger.jobs(states=(*OPEN_STATES, JobState.FAILED)):
+        batches = ledger.batches(job.id)
+        manifests += [job.plan] if job.plan and (batches or job.state is not JobState.FAILED) else []
+        for batch in batches:
+            yield from (batch.pack, batch.vectors, batch.source)
     for digest in manifests:
         yield digest
         for file in Manifest.load(blobs, digest).files:

@@ -1,0 +1,79 @@
+"""Planning a job where nobody shares a disk: fetch the revision, compare, and store what is to be chunked."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from services.chunker import mirror
+from services.chunker.plan import batches, make_plan
+from services.chunker.source import Limits, open_source
+from services.chunker.source_pack import write_source_pack
+from services.core.catalog import Catalog, Repo
+from services.core.ledger import Job, JobState, Ledger
+from services.core.manifest import Manifest
+from services.core.model import Message
+from services.core.ports import BlobStore, Emit, Source
+
+# How many batches a job should have at least, if it is large enough: as many workers can help.
+_WORKERS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Cloner:
+    """What planning needs. allow_hosts: hosts that may be fetched from although their addresses are private."""
+
+    ledger: Ledger
+    catalog: Catalog
+    blobs: BlobStore
+    mirrors: Path
+    limits: Limits
+    batch_bytes: int
+    allow_hosts: frozenset[str]
+
+    def plan(self, job: Job, schema: str, emit: Emit) -> None:
+        """Bring a queued job to running, with everything stored that its chunkers need; or end it, if nothing changed.
+
+        `catalog` must be that of `schema`.
+
+        Raises:
+            QuarryError: the repository can't be fetched, or has no such ref.
+        """
+        repo = self.catalog.get(job.repo)
+        self.catalog.looked_at(repo.name)
+        folder, revision = mirror.fetch(repo.source, self.mirrors, job.ref, allow_hosts=self.allow_hosts)
+        if (repo.revision, repo.ref) == (revision, job.ref):
+            self._nothing_to_do(job, repo)
+            return
+        with open_source("url", folder, revision, self.limits) as source:
+            self._start(job, repo, revision, schema, source)
+        started = [Message("chunk", batch.id) for batch in self.ledger.batches(job.id)]
+        for message in started or [Message("commit", job.id)]:
+            emit(message)
+
+    def _start(self, job: Job, repo: Repo, revision: str, schema: str, source: Source) -> None:
+        refs, skipped = source.files()
+        base = Manifest.load(self.blobs, repo.manifest) if repo.manifest else None
+        plan = make_plan(repo.name, refs, skipped, base, source)
+        kept = Manifest(repo.name, revision, schema, tuple(plan.keep), tuple(plan.skipped))
+        parts = batches(plan.chunk, workers=_WORKERS, batch_bytes=self.batch_bytes)
+        self.ledger.start_job(
+            job.id,
+            revision=revision,
+            schema=schema,
+            plan=kept.store(self.blobs),
+            first=base is None,
+            batches=parts,
+            sources=[self.blobs.put(write_source_pack(part, source.read(part))) for part in parts],
+        )
+
+    def _nothing_to_do(self, job: Job, repo: Repo) -> None:
+        manifest = Manifest.load(self.blobs, repo.manifest)
+        counts: dict[str, Any] = {
+            "files": len(manifest.files),
+            "changed": 0,
+            "chunks": manifest.chunks,
+            "embedded": 0,
+            "cached": 0,
+            "skipped": manifest.skip_counts(),
+        }
+        self.ledger.finish_job(job.id, JobState.DONE, counts=counts)

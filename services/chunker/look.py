@@ -1,0 +1,29 @@
+"""Looking whether the tip of a repository has moved that no webhook spoke of."""
+
+import logging
+
+from services.chunker import mirror
+from services.core.catalog import Catalog
+from services.core.desk import Desk
+from services.core.errors import NotFound, QuarryError
+from services.core.leases import Priority
+
+log = logging.getLogger(__name__)
+
+
+def look(name: str, desk: Desk, allow_hosts: frozenset[str], priority: Priority) -> None:
+    """Request a job for a repository if its server has another commit than the live one."""
+    try:
+        schema = desk.active_schema().name
+        repo = Catalog(desk.engine, schema).get(name)
+        tip = mirror.ls_remote(repo.source, repo.ref, allow_hosts=allow_hosts)
+        if tip == repo.revision:
+            return
+        # Also where the ref is gone: the job says so.
+        job, new = desk.leases.request_job(name, repo.ref, priority, max_open=desk.settings.max_open_jobs)
+        if new:
+            desk.send("plan", job.id, priority)
+    except NotFound:
+        return
+    except QuarryError as error:
+        log.warning("look_failed", extra={"repo": name, "error": str(error)})

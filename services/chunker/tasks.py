@@ -1,0 +1,73 @@
+"""What the cloner and the chunker do with a message."""
+
+from functools import cached_property
+
+from services.chunker.clone import Cloner
+from services.chunker.isolated import IsolatedSplitter
+from services.chunker.look import look
+from services.chunker.source import Limits
+from services.chunker.source_pack import PackedSource
+from services.chunker.stage import chunk
+from services.core.catalog import Catalog
+from services.core.desk import Desk, Tasks
+from services.core.leases import Priority
+from services.core.ledger import BatchState, Job, JobState
+from services.core.ports import Emit
+
+
+def cloner_tasks(desk: Desk) -> Tasks:
+    """Return the stages of the cloner."""
+    cloning = _Cloning(desk)
+    return {"plan": cloning.plan, "look": cloning.look}
+
+
+def chunker_tasks(desk: Desk) -> Tasks:
+    """Return the stage of the chunker."""
+    return {"chunk": _Chunking(desk).chunk}
+
+
+class _Cloning:
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+        self._allow_hosts = desk.settings.allowed_git_hosts
+
+    def plan(self, job_id: int, priority: Priority) -> None:
+        def work(job: Job, emit: Emit) -> None:
+            schema = self._desk.active_schema().name
+            self._cloner(schema).plan(job, schema, emit)
+            if self._desk.ledger.job(job.id).state is JobState.DONE:
+                self._desk.begin_next(job.repo)
+
+        self._desk.on_job(job_id, (JobState.QUEUED,), priority, work)
+
+    def look(self, name: str, priority: Priority) -> None:
+        look(name, self._desk, self._allow_hosts, priority)
+
+    def _cloner(self, schema: str) -> Cloner:
+        settings = self._desk.settings
+        return Cloner(
+            self._desk.ledger,
+            Catalog(self._desk.engine, schema),
+            self._desk.blobs,
+            mirrors=settings.home / "mirrors",
+            limits=Limits(max_file_bytes=settings.max_file_bytes),
+            batch_bytes=settings.batch_bytes,
+            allow_hosts=self._allow_hosts,
+        )
+
+
+class _Chunking:
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+
+    @cached_property
+    def _splitter(self) -> IsolatedSplitter:
+        return IsolatedSplitter(self._desk.settings.parse_timeout_s)
+
+    def chunk(self, batch_id: int, priority: Priority) -> None:
+        def work(emit: Emit) -> None:
+            ledger, blobs = self._desk.ledger, self._desk.blobs
+            source = PackedSource(blobs, ledger.batch(batch_id).source)
+            chunk(batch_id, ledger=ledger, blobs=blobs, source=source, emit=emit, split=self._splitter)
+
+        self._desk.on_batch(batch_id, BatchState.PLANNED, priority, work)

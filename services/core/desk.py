@@ -1,0 +1,182 @@
+"""A worker's desk: what it needs for every message, and what becomes of a row when the work on it fails."""
+
+import logging
+import os
+import random
+import socket
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+from uuid import uuid4
+
+from sqlalchemy import Engine
+
+from services.core.catalog import Catalog, Schema
+from services.core.database import open_database
+from services.core.errors import InvalidRequest, NotFound, QuarryError, Unavailable
+from services.core.keeper import kept
+from services.core.leases import Leases, Priority
+from services.core.ledger import OPEN_STATES, BatchState, Job, JobState, Ledger
+from services.core.model import Message
+from services.core.ports import BlobStore, Emit
+from services.core.sender import Publish, Sender
+from services.core.settings import Settings
+from services.core.wiring import open_served_blobs
+
+log = logging.getLogger(__name__)
+
+# By stage: what is done with the key of a message.
+Tasks = Mapping[str, Callable[[Any, Priority], None]]
+
+# What does not answer now is asked again after so long, with jitter, and not counted as an attempt.
+_PAUSE_S = 5.0
+_KEEP_PER_LEASE = 3
+
+
+@dataclass
+class Desk:
+    """The parts are opened when first used: after the fork, in the process that uses them."""
+
+    settings: Settings
+    publish: Publish
+
+    @cached_property
+    def holder(self) -> str:
+        """Who holds what this process works on."""
+        return f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:8]}"
+
+    @cached_property
+    def engine(self) -> Engine:
+        """The ledger's database."""
+        return open_database(self.settings.database_url)
+
+    @cached_property
+    def ledger(self) -> Ledger:
+        """Jobs and batches."""
+        return Ledger(self.engine)
+
+    @cached_property
+    def leases(self) -> Leases:
+        """Claims on them."""
+        return Leases(self.engine)
+
+    @cached_property
+    def catalog(self) -> Catalog:
+        """Every repository, whatever the schema."""
+        return Catalog(self.engine)
+
+    @cached_property
+    def blobs(self) -> BlobStore:
+        """Packs, vectors and manifests."""
+        return open_served_blobs(self.settings)
+
+    @cached_property
+    def sender(self) -> Sender:
+        """Where messages go."""
+        return Sender(self.publish, self.leases, self.settings.resend_s)
+
+    def active_schema(self) -> Schema:
+        """Return what is indexed for now.
+
+        Raises:
+            Unavailable: no embedder has said so yet.
+        """
+        schemas = self.catalog.schemas()
+        if not schemas:
+            raise Unavailable("no embedder has started yet, so it is not known which model to index for")
+        return schemas[0]
+
+    def schema(self, name: str) -> Schema:
+        """Return a schema.
+
+        Raises:
+            InvalidRequest: it was dropped.
+        """
+        for schema in self.catalog.schemas():
+            if schema.name == name:
+                return schema
+        raise InvalidRequest(f"schema {name!r} was dropped; index the repository again")
+
+    def send(self, stage: str, key: int | str, priority: Priority) -> None:
+        """Send one message."""
+        self.sender.send([Message(stage, key)], priority)
+
+    def on_batch(self, batch_id: int, state: BatchState, priority: Priority, work: Callable[[Emit], None]) -> None:
+        """Do `work` on a batch if it is in `state` and free; a failure is counted and kept, never raised."""
+        if not self.leases.claim_batch(batch_id, state, self.holder, self.settings.lease_s):
+            log.info("batch_passed_over", extra={"batch": batch_id, "state": state.value})
+            return
+        try:
+            with self._kept(self.leases.keep_batch, batch_id):
+                work(self.sender.emit(priority))
+        except Unavailable as error:
+            log.warning("batch_waits", extra={"batch": batch_id, "error": str(error)})
+            self.leases.release_batch(batch_id, self.holder, wait_s=_pause(), error=str(error))
+        except Exception as error:  # whatever it is, it is the batch's fault until shown otherwise
+            log.warning("batch_failed", extra={"batch": batch_id}, exc_info=not isinstance(error, QuarryError))
+            self.fail_batch(batch_id, f"{type(error).__name__}: {error}", priority)
+
+    def on_job(
+        self, job_id: int, states: Sequence[JobState], priority: Priority, work: Callable[[Job, Emit], None]
+    ) -> None:
+        """Do `work` on a job if it is in one of `states` and free; a failure is counted and kept, never raised."""
+        try:
+            job = self.leases.claim_job(job_id, states, self.holder, self.settings.lease_s)
+        except NotFound:
+            return
+        if job is None:
+            log.info("job_passed_over", extra={"job": job_id})
+            return
+        try:
+            with self._kept(self.leases.keep_job, job_id):
+                work(job, self.sender.emit(priority))
+        except Unavailable as error:
+            log.warning("job_waits", extra={"job": job_id, "error": str(error)})
+            self.leases.release_job(job_id, self.holder, wait_s=_pause(), error=str(error), counted=False)
+        except InvalidRequest as error:
+            self.fail_job(job_id, error, priority)
+        except Exception as error:
+            log.warning("job_attempt_failed", extra={"job": job_id}, exc_info=not isinstance(error, QuarryError))
+            self._count_attempt(job_id, error, priority)
+        else:
+            self.leases.release_job(job_id, self.holder, wait_s=0.0, error="", counted=False)
+
+    def fail_batch(self, batch_id: int, error: str, priority: Priority) -> None:
+        """Count a failed attempt at a batch; too many end its job."""
+        batch = self.ledger.failed(batch_id, error, self.settings.max_attempts)
+        if batch.state is BatchState.DEAD:
+            attempts = self.settings.max_attempts
+            reason = f"batch {batch_id} ({batch.file_count} files) failed {attempts} times, the last with: {error}"
+            self.fail_job(batch.job, QuarryError(reason), priority)
+
+    def fail_job(self, job_id: int, error: QuarryError, priority: Priority) -> None:
+        """End a job that can't go on, have what it wrote removed, and begin the next of its repository."""
+        job = self.ledger.job(job_id)
+        if job.state in OPEN_STATES:
+            log.warning("job_failed", extra={"job": job_id, "repo": job.repo, "error": str(error)})
+            counts = {"code": error.code}
+            self.ledger.finish_job(job_id, JobState.FAILED, error=str(error).replace("\0", "\\0"), counts=counts)
+        self.send("clean", job_id, priority)
+        self.begin_next(job.repo)
+
+    def begin_next(self, repo: str) -> None:
+        """Send the next queued job of a repository on its way."""
+        for job in self.ledger.jobs(repo, (JobState.QUEUED,))[:1]:
+            self.send("plan", job.id, Priority(job.priority))
+
+    def _count_attempt(self, job_id: int, error: Exception, priority: Priority) -> None:
+        reason = f"{type(error).__name__}: {error}"
+        attempts = self.leases.release_job(job_id, self.holder, wait_s=_pause(), error=reason)
+        if attempts >= self.settings.max_attempts:
+            self.fail_job(job_id, error if isinstance(error, QuarryError) else QuarryError(reason), priority)
+
+    def _kept(self, keep: Callable[[int, str, float], bool], key: int) -> AbstractContextManager[threading.Event]:
+        lease_s = self.settings.lease_s
+        return kept(lambda: keep(key, self.holder, lease_s), lease_s / _KEEP_PER_LEASE)
+
+
+def _pause() -> float:
+    return _PAUSE_S * random.uniform(0.5, 1.5)

@@ -1,0 +1,82 @@
+"""The API of the distributed mode: ``python -m services.distributed.web``."""
+
+import logging
+import sys
+import time
+from typing import Any
+
+import waitress
+
+from services.api.app import create_app
+from services.api.guard import own_names
+from services.api.search import Searcher
+from services.core import log as logs
+from services.core.catalog import Catalog, Schema
+from services.core.desk import Desk
+from services.core.errors import QuarryError, Unavailable
+from services.core.ports import Embedder
+from services.core.settings import Settings
+from services.core.wiring import open_collections, open_embedder, open_served_vectors, required, schema_of
+from services.distributed.jobs import QueuedJobs
+from services.distributed.queue import CeleryQueue, make_app
+from services.indexer.collection import prepare
+
+log = logging.getLogger(__name__)
+
+_RETRY_S = 2.0
+# Searches wait for the vector store and the object store most of their time; each event stream holds a thread.
+_THREADS = 16
+
+
+def main() -> int:
+    """Serve until told to stop; return the exit status."""
+    logs.configure(verbose=True)
+    settings = Settings.from_env()
+    try:
+        required(settings, "database_url", "broker_url", "qdrant_url", "s3_url")
+        app = _when_ready(settings)
+    except QuarryError as error:
+        print(f"quarry: {error}", file=sys.stderr)
+        return error.exit_status
+    server = waitress.create_server(app, host=settings.host, port=settings.port, threads=_THREADS)
+    print(f"Quarry listens on http://{settings.host}:{server.effective_port}", flush=True)
+    server.run()
+    return 0
+
+
+def web_app(settings: Settings, desk: Desk, embedder: Embedder) -> Any:
+    """Return the WSGI application.
+
+    Raises:
+        Unavailable: the vector store does not answer.
+    """
+    schema = Schema(schema_of(embedder), embedder.dim)
+    catalog = Catalog(desk.engine, schema.name)
+    collection = prepare(open_collections(settings), schema.name, schema.dim)
+    searcher = Searcher(
+        embedder=embedder,
+        vectors=open_served_vectors(settings, collection, schema.dim),
+        blobs=desk.blobs,
+        catalog=catalog,
+        ledger=desk.ledger,
+        scan_timeout_s=settings.scan_timeout_s,
+        schema=schema.name,
+    )
+    allowed = own_names(settings.host, settings.allowed_hosts)
+    return create_app(searcher, jobs=QueuedJobs(desk), catalog=catalog, ledger=desk.ledger, allowed_hosts=allowed)
+
+
+def _when_ready(settings: Settings) -> Any:
+    """Wait for the servers that are needed to begin; what is wrong for good is raised."""
+    while True:
+        try:
+            return web_app(
+                settings, Desk(settings, CeleryQueue(make_app(settings))), open_embedder(settings, urgent=True)
+            )
+        except Unavailable as error:
+            log.warning("waiting", extra={"for": str(error)})
+            time.sleep(_RETRY_S)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

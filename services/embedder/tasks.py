@@ -1,0 +1,46 @@
+"""What the embedder does with a message."""
+
+from functools import cached_property
+
+from services.core.catalog import Schema
+from services.core.desk import Desk, Tasks
+from services.core.leases import Priority
+from services.core.ledger import BatchState
+from services.core.ports import Embedder, EmbeddingCache, Emit
+from services.core.wiring import open_embedder, open_served_cache, schema_of
+from services.embedder.stage import embed
+
+
+def embedder_tasks(desk: Desk) -> Tasks:
+    """Return the stage of the embedder."""
+    return {"embed": _Embedding(desk).embed}
+
+
+def prepare(desk: Desk) -> None:
+    """Make the model of the settings the one that everything is indexed for.
+
+    Raises:
+        Unavailable: it can't be loaded, or its server does not answer.
+    """
+    embedder = open_embedder(desk.settings)
+    desk.catalog.register_schema(Schema(schema_of(embedder), embedder.dim))
+
+
+class _Embedding:
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+
+    @cached_property
+    def _embedder(self) -> Embedder:
+        return open_embedder(self._desk.settings)
+
+    @cached_property
+    def _cache(self) -> EmbeddingCache:
+        return open_served_cache(self._desk.settings)
+
+    def embed(self, batch_id: int, priority: Priority) -> None:
+        def work(emit: Emit) -> None:
+            ledger, blobs = self._desk.ledger, self._desk.blobs
+            embed(batch_id, ledger=ledger, blobs=blobs, cache=self._cache, embedder=self._embedder, emit=emit)
+
+        self._desk.on_batch(batch_id, BatchState.CHUNKED, priority, work)

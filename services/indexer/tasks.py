@@ -1,0 +1,88 @@
+"""What the indexer does with a message."""
+
+from typing import TYPE_CHECKING
+
+from services.core.catalog import Catalog
+from services.core.desk import Desk, Tasks
+from services.core.leases import Priority
+from services.core.ledger import STARTED_STATES, BatchState, Job, JobState
+from services.core.ports import Emit
+from services.core.wiring import create_bucket
+from services.indexer.commit import clean_up, go_live, remove
+from services.indexer.served import AllStores, open_store
+from services.indexer.stage import LiveFiles, acknowledge, index, live_files
+
+if TYPE_CHECKING:
+    from services.core.adapters.qdrant import QdrantVectors
+
+
+def indexer_tasks(desk: Desk) -> Tasks:
+    """Return the stages of the indexer."""
+    indexing = _Indexing(desk)
+    return {"index": indexing.index, "commit": indexing.commit, "clean": indexing.clean, "remove": indexing.remove}
+
+
+def prepare(desk: Desk) -> None:
+    """Make the bucket, and the collections of all schemas.
+
+    Raises:
+        Unavailable: a store does not answer.
+    """
+    create_bucket(desk.settings)
+    for schema in desk.catalog.schemas():
+        open_store(desk.settings, schema).close()
+
+
+class _Indexing:
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+        self._stores: dict[str, QdrantVectors] = {}
+        self._live: tuple[int, LiveFiles] = (0, {})
+
+    def index(self, batch_id: int, priority: Priority) -> None:
+        def work(_emit: Emit) -> None:
+            ledger, blobs = self._desk.ledger, self._desk.blobs
+            job = ledger.job(ledger.batch(batch_id).job)
+            store = self._store(job.schema)
+            files = index(batch_id, ledger=ledger, blobs=blobs, vectors=store, live=self._live_files(job))
+            acknowledge({batch_id: files}, ledger=ledger, vectors=store)
+            if self._desk.leases.is_indexed(job.id):
+                self._desk.send("commit", job.id, priority)
+
+        self._desk.on_batch(batch_id, BatchState.EMBEDDED, priority, work)
+
+    def commit(self, job_id: int, priority: Priority) -> None:
+        def work(job: Job, _emit: Emit) -> None:
+            catalog, store = Catalog(self._desk.engine, job.schema), self._store(job.schema)
+            go_live(job.id, ledger=self._desk.ledger, catalog=catalog, blobs=self._desk.blobs, vectors=store)
+            self._desk.begin_next(job.repo)
+
+        if self._desk.leases.is_indexed(job_id):
+            self._desk.on_job(job_id, STARTED_STATES, priority, work)
+
+    def clean(self, job_id: int, priority: Priority) -> None:
+        def work(job: Job, _emit: Emit) -> None:
+            clean_up(job, ledger=self._desk.ledger, vectors=self._store(job.schema))
+            self._desk.begin_next(job.repo)
+
+        # A search that began before the commit may still read what it replaced.
+        if job_id in self._desk.leases.to_clean(self._desk.settings.search_grace_s):
+            self._desk.on_job(job_id, (JobState.DONE, JobState.FAILED), priority, work)
+
+    def remove(self, name: str, _priority: Priority) -> None:
+        catalog = self._desk.catalog
+        if name in {repo.name for repo in catalog.removing()}:
+            everywhere = AllStores([self._store(schema.name) for schema in catalog.schemas()])
+            remove(name, ledger=self._desk.ledger, catalog=catalog, vectors=everywhere)
+
+    def _store(self, schema: str) -> "QdrantVectors":
+        if schema not in self._stores:
+            self._stores[schema] = open_store(self._desk.settings, self._desk.schema(schema))
+        return self._stores[schema]
+
+    def _live_files(self, job: Job) -> LiveFiles:
+        # A batch after the other is of the same job, and a manifest of 80,000 files takes half a second to read.
+        if self._live[0] != job.id:
+            catalog = Catalog(self._desk.engine, job.schema)
+            self._live = (job.id, live_files(job, catalog=catalog, blobs=self._desk.blobs))
+        return self._live[1]
