@@ -10,6 +10,9 @@ import pytest
 import redis
 
 from services.core.adapters.s3 import create_bucket
+from services.core.errors import Unavailable
+from services.core.model_files import model_files
+from services.core.settings import Settings
 from tests.servers import NotToBeHad, object_store, postgres_server, redis_server
 
 _numbers = itertools.count(1)
@@ -52,6 +55,20 @@ def s3_server(tmp_path_factory):
     yield from _serve(object_store, tmp_path_factory.mktemp("s3"))
 
 
+@pytest.fixture(scope="session")
+def triton(tmp_path_factory):
+    """Triton with MiniLM on CPU."""
+    pytest.importorskip("tritonclient.grpc")
+    from tests.triton_server import minilm_repository, triton_server
+
+    folder = tmp_path_factory.mktemp("triton")
+    try:
+        repository = minilm_repository(folder / "repository", model_files(Settings()))
+    except Unavailable as reason:
+        pytest.skip(str(reason))
+    yield from _serve(triton_server, folder, repository=repository)
+
+
 @pytest.fixture
 def redis_url(broker_server):
     """Address of an empty Redis that never evicts."""
@@ -70,7 +87,8 @@ def postgres_url(postgres_process):
     name = f"test_{next(_numbers)}"
     with psycopg.connect(postgres_process.url.replace("+psycopg", ""), autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {name}")
-    return postgres_process.url.rsplit("/", 1)[0] + f"/{name}"
+        yield postgres_process.url.rsplit("/", 1)[0] + f"/{name}"
+        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
 @pytest.fixture
