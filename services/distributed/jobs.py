@@ -13,6 +13,7 @@ class QueuedJobs:
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
         self._max_open = desk.settings.max_open_jobs
+        self._allow_hosts = desk.settings.allowed_git_hosts
 
     def submit(self, location: str, name: str | None = None, ref: str | None = None) -> int:
         """Queue an index of a git address and return the job's id.
@@ -21,7 +22,7 @@ class QueuedJobs:
             InvalidRequest: the address or name can't be used.
             QueueFull: too many jobs wait already.
         """
-        kind, source, default_name = describe(location, allow_local=False)
+        kind, source, default_name = describe(location, allow_local=False, allow_hosts=self._allow_hosts, check_hosts=True)
         repo = self._desk.catalog.add(check_name(name or default_name), kind, source, ref or "")
         return self._request(repo.name, repo.ref if ref is None else ref, Priority.INTERACTIVE)
 
