@@ -12,7 +12,7 @@ from services.api.search import Searcher
 from services.core.catalog import Catalog
 from services.core.database import open_database
 from services.core.digest import digest, point_id
-from services.core.errors import CorruptData, NotFound
+from services.core.errors import CorruptData, InvalidRequest, NotFound
 from services.core.ledger import JobState, Ledger
 from services.core.manifest import Manifest, ManifestFile
 from services.core.model import Chunk, ChunkedFile, FileKind, FileRef, Skipped
@@ -132,7 +132,7 @@ class FakeJobs:
 
     def __init__(self, ledger, catalog):
         self.ledger, self.catalog = ledger, catalog
-        self.submitted = []
+        self.submitted, self.looked = [], []
         self.lock = threading.Lock()
 
     def submit(self, location, name=None, ref=None):
@@ -141,6 +141,16 @@ class FakeJobs:
         with self.lock:
             self.catalog.add(name, "directory", location, ref or "")
         return self.ledger.create_job(name).id
+
+    def look(self, name):
+        self.looked.append(self.catalog.get(name).name)
+        return self.ledger.create_job(name).id
+
+    def retry(self, job_id):
+        job = self.ledger.job(job_id)
+        if job.state is not JobState.FAILED:
+            raise InvalidRequest(f"job {job_id} has not failed")
+        return self.ledger.create_job(job.repo, job.ref).id
 
     def remove(self, name):
         self.catalog.get(name)

@@ -20,6 +20,22 @@ class Jobs(Protocol):
             InvalidRequest: the location or name can't be used.
         """
 
+    def look(self, name: str) -> int:
+        """Queue a look at a repository, because something says that it has changed, and return the job's id.
+
+        Raises:
+            NotFound: there is none of that name.
+            QueueFull: too many jobs wait already.
+        """
+
+    def retry(self, job_id: int) -> int:
+        """Queue a failed job again and return the id of the job that does it.
+
+        Raises:
+            NotFound: there is none of that id.
+            InvalidRequest: it has not failed.
+        """
+
     def remove(self, name: str) -> None:
         """Remove a repository.
 

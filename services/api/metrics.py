@@ -32,6 +32,9 @@ class Metrics:
             buckets=_BUCKETS,
             registry=self.registry,
         )
+        self.webhooks = Counter(
+            "quarry_webhooks_total", "Webhooks by what came of them.", ["forge", "outcome"], registry=self.registry
+        )
         self.damaged = Counter(
             "quarry_damaged_texts_total",
             "Stored texts left out of answers because they do not match their digest.",

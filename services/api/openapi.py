@@ -7,10 +7,11 @@ from services.api.openapi_schemas import Schema, array, integer, record, referen
 
 _STATUSES = {
     400: "The request is invalid; the message says why.",
+    401: "The webhook is not signed with the secret of a repository that is indexed here.",
     403: "The request comes from another site's page.",
     404: "What was named is not there.",
     413: "The body is too large.",
-    415: "The body is not application/json.",
+    415: "The body is of another type than those named here.",
     500: "Stored data is damaged, or Quarry has a bug; the log has it.",
     503: "Something needed does not answer now; try again.",
 }
@@ -32,10 +33,16 @@ def openapi() -> dict[str, Any]:
             {"name": "search", "description": "Ask."},
             {"name": "repositories", "description": "What is indexed, and what was left out and why."},
             {"name": "jobs", "description": "Indexing under way."},
+            {"name": "webhooks", "description": "For forges: something was pushed."},
             {"name": "agents", "description": "For coding agents."},
             {"name": "operations", "description": "Health, metrics and this description."},
         ],
-        "paths": _search_paths() | _repo_paths() | _job_paths() | _agent_paths() | _operation_paths(),
+        "paths": _search_paths()
+        | _repo_paths()
+        | _job_paths()
+        | _webhook_paths()
+        | _agent_paths()
+        | _operation_paths(),
         "components": {"schemas": schemas()},
     }
 
@@ -62,7 +69,6 @@ def _search_paths() -> dict[str, Any]:
 def _repo_paths() -> dict[str, Any]:
     repos = record({"repos": array(reference("Repo"))})
     removed = record({"removed": string()})
-    queued = record({"repo": string(), "job": reference("Job")})
     details = [
         _query("skipped", {"type": "boolean", "description": "List the skipped files, a page at a time."}),
         _query("offset", integer("Skipped files to leave out first.", minimum=0, maximum=10**9)),
@@ -83,7 +89,8 @@ def _repo_paths() -> dict[str, Any]:
                 "repositories",
                 "Index a repository, or bring it up to date",
                 requestBody=_body("NewRepo"),
-                responses={"202": _json("A job will do it.", queued)} | _errors(400, 403, 404, 413, 415, 500, 503),
+                responses={"202": _json("A job will do it.", reference("Queued"))}
+                | _errors(400, 403, 404, 413, 415, 500, 503),
             ),
         },
         "/v1/repos/{name}": {
@@ -117,6 +124,16 @@ def _job_paths() -> dict[str, Any]:
                 responses={"200": _json("The job.", reference("Job"))} | _errors(404, 500),
             ),
         },
+        "/v1/jobs/{id}/retry": {
+            "parameters": [job],
+            "post": _operation(
+                "retryJob",
+                "jobs",
+                "Let a failed job go on",
+                responses={"202": _json("A job will do it.", reference("Queued"))}
+                | _errors(400, 403, 404, 415, 500, 503),
+            ),
+        },
         "/v1/jobs/{id}/events": {
             "parameters": [job],
             "get": _operation(
@@ -127,6 +144,36 @@ def _job_paths() -> dict[str, Any]:
                 | _errors(404, 500, 503),
             ),
         },
+    }
+
+
+def _webhook_paths() -> dict[str, Any]:
+    event = {"type": "object", "description": "The event as the forge sends it, at most 25 MB."}
+    form = record({"payload": string("The event as JSON.")})
+    content = {"application/json": {"schema": event}, "application/x-www-form-urlencoded": {"schema": form}}
+    forge = string("gitea is also for Forgejo.", enum=["github", "gitlab", "gitea"])
+    return {
+        "/v1/webhooks/{forge}": {
+            "parameters": [_path("forge", forge)],
+            "post": _operation(
+                "webhook",
+                "webhooks",
+                "Tell that a repository has changed",
+                description=(
+                    "Signed with the repository's secret, or the one for all: `X-Hub-Signature-256` at GitHub, "
+                    "`webhook-signature` or `X-Gitlab-Token` at GitLab, `X-Gitea-Signature` or `X-Forgejo-Signature` "
+                    "at Gitea and Forgejo. A delivery with the id of an earlier one is answered like that one."
+                ),
+                requestBody={"required": True, "content": content},
+                responses={
+                    "200": _json("It came before, or was only a ping.", reference("WebhookAnswer")),
+                    "202": _json(
+                        "A job will look at the repository, or there is nothing to do.", reference("WebhookAnswer")
+                    ),
+                }
+                | _errors(400, 401, 403, 404, 413, 415, 500, 503),
+            ),
+        }
     }
 
 

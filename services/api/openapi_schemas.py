@@ -4,6 +4,7 @@ from typing import Any
 
 from services.api.languages import LEXERS
 from services.api.request import MAX_LIMIT, MAX_OFFSET, MAX_PATH_CHARS, MAX_QUERY_CHARS, Mode
+from services.api.webhook_signatures import MAX_SECRET_CHARS, MIN_SECRET_CHARS
 from services.core.ledger import JobState
 from services.core.model import FileKind, SkipReason
 
@@ -83,6 +84,11 @@ def schemas() -> dict[str, Schema]:
             }
         ),
         "Job": _job(),
+        "Queued": record({"repo": string(), "job": reference("Job")}),
+        "WebhookAnswer": record(
+            {"job": integer("The job that looks, or has looked."), "ignored": string("Why there is none.")},
+            optional=("job", "ignored"),
+        ),
         "JobState": string(enum=[state.value for state in JobState]),
     }
 
@@ -147,10 +153,16 @@ def _new_repo() -> Schema:
         "source": string("Path or URL.", minLength=1, maxLength=4096),
         "name": {**string("What to call it; by default the last part of the path.", maxLength=255)},
         "ref": {**string("Branch, tag or commit; by default the one indexed before, or HEAD.", maxLength=255)},
+        "webhook_secret": string(
+            "What the forge signs this repository's webhooks with; never shown again.",
+            minLength=MIN_SECRET_CHARS,
+            maxLength=MAX_SECRET_CHARS,
+        ),
     }
-    for name in ("name", "ref"):
+    optional = ("name", "ref", "webhook_secret")
+    for name in optional:
         properties[name]["type"] = ["string", "null"]
-    return record(properties, optional=("name", "ref"), closed=True)
+    return record(properties, optional=optional, closed=True)
 
 
 def _repo_properties() -> dict[str, Schema]:

@@ -6,11 +6,13 @@ from typing import Any
 from flask import Flask, Response, jsonify, render_template, request
 from werkzeug.exceptions import HTTPException
 
-from services.core.errors import QuarryError, Unavailable
+from services.core.errors import QuarryError, QueueFull, Unavailable
 
 log = logging.getLogger(__name__)
 
 _RETRY_S = 1
+# A queue that is full takes that long to get noticeably shorter.
+_RETRY_QUEUE_S = 30
 
 _CODES = {
     400: "invalid_request",
@@ -37,7 +39,7 @@ def answer_errors(app: Flask) -> None:
             log.error("request_failed", extra={"path": request.path, "code": error.code, "error": str(error)})
         response = _response(error.http_status, error.code, str(error))
         if isinstance(error, Unavailable):
-            response.headers["Retry-After"] = str(_RETRY_S)
+            response.headers["Retry-After"] = str(_RETRY_QUEUE_S if isinstance(error, QueueFull) else _RETRY_S)
         return response
 
     @app.errorhandler(HTTPException)

@@ -7,6 +7,7 @@ from services.api.jobs import Jobs
 from services.api.metrics import Metrics
 from services.api.search import Searcher
 from services.core.catalog import Catalog
+from services.core.deliveries import Deliveries
 from services.core.ledger import OPEN_STATES, Job, Ledger
 
 
@@ -16,6 +17,8 @@ class Services:
 
     streams: how many event streams may be open at once; each holds a thread of the server.
     poll_s: how often a stream looks at its job.
+    deliveries: webhooks that were acted on; without it one that comes again is acted on again.
+    webhook_secret: of the repositories that have none of their own; "" is none.
     """
 
     searcher: Searcher
@@ -25,6 +28,8 @@ class Services:
     metrics: Metrics
     streams: BoundedSemaphore
     poll_s: float
+    deliveries: Deliveries | None = None
+    webhook_secret: str = ""
 
     def open_jobs(self) -> dict[str, Job]:
         """Return the newest waiting or running job of each repository."""

@@ -10,7 +10,9 @@ from services.api.parameters import bounded, query_parameters, switch
 from services.api.request import check_text
 from services.api.services import Services
 from services.api.strict_json import parse_object
+from services.api.webhook_signatures import MAX_SECRET_CHARS, MIN_SECRET_CHARS
 from services.core.errors import InvalidRequest, Unavailable
+from services.core.ledger import Job
 
 _MAX_SOURCE_CHARS = 4_096
 _MAX_NAME_CHARS = 255
@@ -27,11 +29,11 @@ def repo_views(services: Services) -> Blueprint:
 
     @views.post("/v1/repos")
     def submit() -> tuple[dict[str, Any], int, dict[str, str]]:
-        source, name, ref = _submission(parse_object(request.get_data()))
+        source, name, ref, secret = _submission(parse_object(request.get_data()))
         job = services.ledger.job(services.jobs.submit(source, name, ref))
-        document = job_document(job, services.ledger.progress(job.id))
-        location = url_for("repos.job", job_id=job.id)
-        return {"repo": job.repo, "job": document}, 202, {"Location": location}
+        if secret is not None:
+            services.catalog.set_secret(job.repo, secret)
+        return _queued(services, job)
 
     @views.get("/v1/repos")
     def repos() -> dict[str, Any]:
@@ -51,6 +53,10 @@ def repo_views(services: Services) -> Blueprint:
     @views.get(f"/v1/jobs/{_JOB}")
     def job(job_id: int) -> dict[str, Any]:
         return job_document(services.ledger.job(job_id), services.ledger.progress(job_id))
+
+    @views.post(f"/v1/jobs/{_JOB}/retry")
+    def retry(job_id: int) -> tuple[dict[str, Any], int, dict[str, str]]:
+        return _queued(services, services.ledger.job(services.jobs.retry(job_id)))
 
     @views.get(f"/v1/jobs/{_JOB}/events")
     def events(job_id: int) -> Response:
@@ -88,10 +94,15 @@ def repo_details(services: Services, name: str) -> dict[str, Any]:
     return document
 
 
-def _submission(body: dict[str, Any]) -> tuple[str, str | None, str | None]:
-    unknown = body.keys() - {"source", "name", "ref"}
+def _queued(services: Services, job: Job) -> tuple[dict[str, Any], int, dict[str, str]]:
+    document = job_document(job, services.ledger.progress(job.id))
+    return {"repo": job.repo, "job": document}, 202, {"Location": url_for("repos.job", job_id=job.id)}
+
+
+def _submission(body: dict[str, Any]) -> tuple[str, str | None, str | None, str | None]:
+    unknown = body.keys() - {"source", "name", "ref", "webhook_secret"}
     if unknown:
-        raise InvalidRequest(f"unknown key {sorted(unknown)[0][:40]!r}; use source, name and ref")
+        raise InvalidRequest(f"unknown key {sorted(unknown)[0][:40]!r}; use source, name, ref and webhook_secret")
     if "source" not in body:
         raise InvalidRequest("'source' is missing; give the path or URL of a repository")
     source = check_text("source", body["source"], _MAX_SOURCE_CHARS)
@@ -100,4 +111,13 @@ def _submission(body: dict[str, Any]) -> tuple[str, str | None, str | None]:
     name, ref = (
         None if body.get(key) is None else check_text(key, body[key], _MAX_NAME_CHARS) for key in ("name", "ref")
     )
-    return source, name, ref
+    return source, name, ref, _secret(body.get("webhook_secret"))
+
+
+def _secret(value: Any) -> str | None:
+    if value is None:
+        return None
+    secret = check_text("webhook_secret", value, MAX_SECRET_CHARS)
+    if len(secret) < MIN_SECRET_CHARS:
+        raise InvalidRequest(f"webhook_secret is too short; use at least {MIN_SECRET_CHARS} random characters")
+    return secret

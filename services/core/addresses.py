@@ -9,7 +9,6 @@ import re
 import socket
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 from services.core.errors import InvalidRequest, Unavailable
 
@@ -35,7 +34,7 @@ _Resolve = Callable[[str], Sequence[str]]
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """The parts of an address; `host` is in lower case, without brackets and final dot."""
+    """The parts of an address; `host` is in lower case, without brackets."""
 
     scheme: str
     host: str
@@ -67,7 +66,6 @@ def parse(url: str) -> Address:
     return Address(scheme, _plain_host(host), number, path.strip("/"))
 
 
-@lru_cache(maxsize=20_000)
 def canonical(url: str) -> str:
     """Return the form in which all addresses of one repository are equal, "" for what is no address.
 
@@ -93,7 +91,7 @@ def moved(source: str, url: str) -> str:
 
 def allow_list(text: str) -> frozenset[str]:
     """Return the hosts of a comma-separated list, each a name or address, with ``:port`` if only that one is meant."""
-    return frozenset(part.strip().lower().rstrip(".") for part in text.split(",")) - {""}
+    return frozenset(part.strip().lower() for part in text.split(",")) - {""}
 
 
 def is_allowed(url: str, allow: Collection[str]) -> bool:
@@ -163,7 +161,8 @@ def _translated(ip: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
 
 
 def _plain_host(written: str) -> str:
-    host = written.lower().removeprefix("[").removesuffix("]").removesuffix(".")
+    # A final dot is refused with the rest: what resolves "host." would not be bound by what was checked for "host".
+    host = written.lower().removeprefix("[").removesuffix("]")
     if not host.isascii():
         raise InvalidRequest(f"host {written[:100]!r} is not written in ASCII; {_in_ascii(host)}")
     try:

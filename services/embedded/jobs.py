@@ -7,8 +7,9 @@ import threading
 from typing import Any
 
 from services.chunker.source import check_name, describe
+from services.core.addresses import allow_list
 from services.core.catalog import Repo
-from services.core.errors import QuarryError
+from services.core.errors import InvalidRequest, QuarryError
 from services.core.ledger import OPEN_STATES, Job, JobState
 from services.embedded.indexing import run_job
 from services.embedded.launcher import Interpreters, Launcher
@@ -43,7 +44,8 @@ def request_job(
 
 
 def _register(owner: Owner, location: str, name: str | None, ref: str | None, allow_local: bool) -> tuple[Repo, str]:
-    kind, source, default_name = describe(location, allow_local=allow_local)
+    allow_hosts = allow_list(owner.settings.git_allow)
+    kind, source, default_name = describe(location, allow_local=allow_local, allow_hosts=allow_hosts)
     repo = owner.catalog.add(check_name(name or default_name), kind, source, ref or "")
     return repo, (repo.ref if repo.revision else "") if ref is None else ref
 
@@ -111,6 +113,28 @@ class JobRunner:
             job = request_job(self._owner, location, name, ref, allow_local=allow_local, active=active)
             self._inbox.put(job.id)
             return job.id
+
+    def look(self, name: str) -> int:
+        """Queue a job for a known repository and return its id.
+
+        Raises:
+            NotFound: there is none of that name.
+        """
+        repo = self._owner.catalog.get(name)
+        return self.submit(repo.source, repo.name, repo.ref)
+
+    def retry(self, job_id: int) -> int:
+        """Queue a job that does what a failed one should have done, and return its id.
+
+        Raises:
+            NotFound: there is none of that id, or its repository is gone.
+            InvalidRequest: it has not failed.
+        """
+        job = self._owner.ledger.job(job_id)
+        if job.state is not JobState.FAILED:
+            raise InvalidRequest(f"job {job_id} is {job.state.value}; only a failed one can be retried")
+        repo = self._owner.catalog.get(job.repo)
+        return self.submit(repo.source, repo.name, job.ref)
 
     def remove(self, name: str) -> None:
         """Remove a repository and everything of it from the searches.

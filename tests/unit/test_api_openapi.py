@@ -15,6 +15,7 @@ from schemathesis.specs.openapi.checks import (
 
 from services.api.app import create_app
 from services.api.openapi import openapi
+from services.core.deliveries import Deliveries
 from tests.fakes_search import Index
 
 # A valid query is refused where it is no regular expression, and a source where there is none:
@@ -44,7 +45,15 @@ CASES = [
 def app(tmp_path_factory):
     index = Index(tmp_path_factory.mktemp("index"))
     index.add("app", {"a.py": "class Shiny:\n    pass\n"})
-    return create_app(index.searcher, jobs=index.jobs, catalog=index.catalog, ledger=index.ledger, event_poll_s=0.01)
+    return create_app(
+        index.searcher,
+        jobs=index.jobs,
+        catalog=index.catalog,
+        ledger=index.ledger,
+        event_poll_s=0.01,
+        deliveries=Deliveries(index.engine),
+        webhook_secret="0123456789abcdef",
+    )
 
 
 def test_the_description_is_valid_openapi():
@@ -53,7 +62,7 @@ def test_the_description_is_valid_openapi():
 
 def test_every_route_is_described_and_every_description_has_a_route(app):
     routes = {
-        (method, re.sub(r"<int\(.*?\):job_id>", "{id}", rule.rule).replace("<path:name>", "{name}"))
+        (method, re.sub(r"<(?:\w+(?:\(.*?\))?:)?(\w+)>", r"{\1}", rule.rule).replace("{job_id}", "{id}"))
         for rule in app.url_map.iter_rules()
         for method in rule.methods - {"HEAD", "OPTIONS"}
         if not rule.endpoint.startswith(("pages.", "static", "operations.docs"))
