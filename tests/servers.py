@@ -205,14 +205,18 @@ def _built(name: str, module: str) -> str:
     with open(BIN / ".lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if go and not _found(name):
-            environment = os.environ | {"GOBIN": str(BIN)}
-            command = ["nice", "-n", "15", go, "install", module]
-            done = subprocess.run(
-                command, env=environment, capture_output=True, text=True, timeout=_BUILD_LIMIT_S, check=False
-            )
-            if done.returncode:
-                raise NotToBeHad(f"{name} can't be built: {done.stderr.strip().splitlines()[-1]}")
+            _build(["nice", "-n", "15", go, "install", module], name)
     return str(_found(name))
+
+
+def _build(command: Sequence[str], name: str) -> None:
+    environment = os.environ | {"GOBIN": str(BIN)}
+    try:
+        subprocess.run(command, env=environment, capture_output=True, text=True, timeout=_BUILD_LIMIT_S, check=True)
+    except subprocess.TimeoutExpired:
+        raise NotToBeHad(f"{name} was not built within {_BUILD_LIMIT_S:.0f} s") from None
+    except subprocess.CalledProcessError as error:
+        raise NotToBeHad(f"{name} can't be built: {error.stderr.strip()[-300:]!r}") from None
 
 
 def _postgres_programs() -> Path:
