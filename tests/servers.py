@@ -168,11 +168,12 @@ def versity_server(folder: Path, *, port: int = 0) -> ObjectStore:
     program, port, secret = _built(*VERSITYGW), port or free_port(), _secret(folder)
     for name in ("objects", "attributes"):
         (folder / name).mkdir(exist_ok=True)
-    options = {"--access": "quarry-test", "--secret": secret, "--region": REGION, "--port": f"127.0.0.1:{port}"}
-    command = [program, *(word for option in options.items() for word in option), "--keep-alive", "--quiet"]
+    # Not among the words of the command, which every user of the machine can list.
+    keys = {"ROOT_ACCESS_KEY_ID": "quarry-test", "ROOT_SECRET_ACCESS_KEY": secret}
+    command = [program, "--region", REGION, "--port", f"127.0.0.1:{port}", "--keep-alive", "--quiet"]
     # Not every file system has extended attributes: tmpfs got them in Linux 6.6.
     command += ["posix", "--sidecar", str(folder / "attributes"), str(folder / "objects")]
-    process = _start(command, folder / "versitygw.log")
+    process = _start(command, folder / "versitygw.log", environment=keys)
     server = ObjectStore(
         f"http://127.0.0.1:{port}", process, folder / "versitygw.log", name="versitygw", secret_key=secret
     )  # fmt: skip
