@@ -1,10 +1,12 @@
 """The catalog: which repositories there are and which revision of each is live."""
 
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Engine, delete, insert, select, update
+from sqlalchemy.exc import IntegrityError
 
 from services.core import database as db
 from services.core.errors import InvalidRequest, NotFound
@@ -93,6 +95,14 @@ class Catalog:
         Raises:
             InvalidRequest: the name belongs to another source.
         """
+        try:
+            self._add(name, kind, source, ref)
+        except IntegrityError:
+            # Somebody else has added one of that name since we looked.
+            self._add(name, kind, source, ref)
+        return self.get(name)
+
+    def _add(self, name: str, kind: str, source: str, ref: str) -> None:
         with self._engine.begin() as connection:
             row = connection.execute(select(db.repos).where(db.repos.c.name == name)).mappings().first()
             if row is None:
@@ -107,7 +117,6 @@ class Catalog:
                 )
             elif row["kind"] != kind:
                 connection.execute(update(db.repos).where(db.repos.c.name == name).values(kind=kind))
-        return self.get(name)
 
     def looked_at(self, name: str) -> None:
         """Record that a repository is being looked at now."""
@@ -163,7 +172,8 @@ class Catalog:
 
     def register_schema(self, schema: Schema) -> None:
         """Make `schema` the one that everything is indexed for from now on."""
-        with self._engine.begin() as connection:
+        # Somebody else may register it at the same moment; then it is.
+        with suppress(IntegrityError), self._engine.begin() as connection:
             connection.execute(delete(db.schemas).where(db.schemas.c.name == schema.name))
             row = {"name": schema.name, "dim": schema.dim, "registered_at": db.clock()}
             connection.execute(insert(db.schemas).values(**row))

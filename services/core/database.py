@@ -21,6 +21,7 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    TypeDecorator,
     create_engine,
     event,
     false,
@@ -45,6 +46,18 @@ SCHEMA_VERSION = 3
 _CREATION_LOCK = 7_150_421
 
 metadata = MetaData()
+
+
+class AnyText(TypeDecorator[str]):
+    """Text that may hold whatever an error says: PostgreSQL takes no NUL, and neither database lone surrogates."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: object) -> str | None:
+        """Return it with those escaped."""
+        return value and value.replace("\0", "\\0").encode("utf-8", "backslashreplace").decode()
+
 
 meta = Table("meta", metadata, Column("version", Integer, primary_key=True))
 
@@ -79,7 +92,7 @@ jobs = Table(
     Column("ref", String, nullable=False, default=""),
     Column("first", Boolean, nullable=False, default=False),
     Column("cleanup", String, nullable=False, default="", index=True),  # see ledger.Cleanup
-    Column("error", Text, nullable=False, default=""),
+    Column("error", AnyText, nullable=False, default=""),
     Column("counts", Text, nullable=False, default="{}"),
     Column("created_at", Float, nullable=False),
     Column("finished_at", Float),
@@ -98,7 +111,7 @@ batches = Table(
     Column("state", String, nullable=False),  # see ledger.BatchState
     Column("attempts", Integer, nullable=False, default=0),
     Column("lease_until", Float, nullable=False, default=0.0),
-    Column("error", Text, nullable=False, default=""),
+    Column("error", AnyText, nullable=False, default=""),
     Column("files", LargeBinary, nullable=False),  # zlib JSON: what to chunk
     Column("file_count", Integer, nullable=False),
     Column("source_bytes", BigInteger, nullable=False),
@@ -174,13 +187,21 @@ def open_database(where: Path | str) -> Engine:
     url = make_url(str(where)) if is_url else URL.create("sqlite", database=str(where))
     engine = _sqlite(url) if url.get_backend_name() == "sqlite" else _server(url)
     event.listen(engine, "handle_error", _translate)
+    try:
+        _prepare(engine, url)
+    except BaseException:
+        engine.dispose()
+        raise
+    return engine
+
+
+def _prepare(engine: Engine, url: URL) -> None:
     with engine.begin() as connection:
         if engine.dialect.name == "postgresql":
             # Several processes start at once; the tables are made by one.
             connection.execute(select(func.pg_advisory_xact_lock(_CREATION_LOCK)))
         metadata.create_all(connection)
         _bring_up_to_date(connection, url.render_as_string(hide_password=True))
-    return engine
 
 
 def _sqlite(url: URL) -> Engine:

@@ -242,7 +242,7 @@ class Leases:
         return found
 
     def _release(self, table: Table, mine: ColumnElement[bool], wait_s: float, error: str, **values: object) -> None:
-        free = {"holder": "", "lease_until": db.clock() + wait_s, "error": error.replace("\0", "\\0")}
+        free = {"holder": "", "lease_until": db.clock() + wait_s, "error": error}
         with self._engine.begin() as connection:
             connection.execute(update(table).where(mine).values(**free, **values))
 

@@ -235,7 +235,9 @@ class Ledger:
             InvalidRequest: the job is not running.
         """
         with self._engine.begin() as connection:
-            if _job(_job_row(connection, job.id)).state is JobState.DONE:
+            # Locked, so that of two committers the second finds it done.
+            locked = select(db.jobs.c.state).where(db.jobs.c.id == job.id).with_for_update()
+            if connection.execute(locked).scalar() == JobState.DONE:
                 return
             catalog.set_live(
                 connection,
@@ -321,11 +323,14 @@ class Ledger:
         An attempt that found a new suspect is not counted: the next one gets further.
         """
         with self._engine.begin() as connection:
-            row = connection.execute(select(*_BATCH_COLUMNS).where(db.batches.c.id == batch_id)).one()
+            row = connection.execute(select(*_BATCH_COLUMNS).where(db.batches.c.id == batch_id).with_for_update()).one()
             batch = _batch(row)
+            if batch.state in (BatchState.INDEXED, BatchState.DEAD):
+                # Late: its lease passed, and somebody else has done it or given it up.
+                return batch
             found = set(suspects or ()) - set(batch.suspects)
             attempts = batch.attempts + (0 if found else 1)
-            values: dict[str, Any] = {"attempts": attempts, "error": error.replace("\0", "\\0"), **_FREE}
+            values: dict[str, Any] = {"attempts": attempts, "error": error, **_FREE}
             if attempts >= max_attempts:
                 values["state"] = BatchState.DEAD
             if suspects:

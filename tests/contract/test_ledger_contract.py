@@ -28,8 +28,6 @@ HOUR_S = 3600.0
 # A lease that has passed when it is taken.
 PAST_S = -1.0
 AT_ONCE = 8
-KNOWN = pytest.mark.xfail(reason="a fault of the ledger that this suite has found", strict=False)
-KNOWN_AND_DISTURBING = pytest.mark.xfail(reason="the refused database is left open", run=False)
 
 
 @pytest.fixture(params=DATABASES)
@@ -125,7 +123,6 @@ def test_a_late_result_does_not_take_a_batch_back(ledger):
     assert (now.state, now.pack, now.vectors) == (BatchState.INDEXED, "pack", "vecs")
 
 
-@KNOWN
 def test_a_late_failure_does_not_kill_a_batch_that_is_done(ledger):
     (batch,) = ledger.batches(started(ledger).id)
     finished(ledger, batch.id)
@@ -135,7 +132,6 @@ def test_a_late_failure_does_not_kill_a_batch_that_is_done(ledger):
     assert ledger.batch(batch.id).state is BatchState.INDEXED
 
 
-@KNOWN
 @pytest.mark.parametrize(
     "error", ["boom", "NUL \0", "no UTF-8: \udcff", "😀 ᚠ", "'; DROP TABLE jobs; --", "x" * 100_000]
 )
@@ -149,7 +145,6 @@ def test_a_batch_dies_with_its_error_whatever_that_says(ledger, error):
     assert ledger.batch(batch.id).suspects == {"n\udcff": "parser_crashed"}
 
 
-@KNOWN
 @pytest.mark.parametrize("error", ["NUL \0", "no UTF-8: \udcff"])
 def test_a_job_ends_with_its_error_whatever_that_says(ledger, error):
     job = started(ledger)
@@ -160,7 +155,6 @@ def test_a_job_ends_with_its_error_whatever_that_says(ledger, error):
     assert ledger.job(job.id).counts == {"code": "internal"}
 
 
-@KNOWN
 def test_no_failure_is_lost_when_several_are_counted_at_once(ledger, at_once):
     (batch,) = ledger.batches(started(ledger).id)
 
@@ -222,7 +216,6 @@ def test_a_job_is_started_by_one_of_several(ledger, at_once):
     assert len(ledger.batches(job.id)) == 2
 
 
-@KNOWN
 def test_a_commit_by_several_at_once_is_one_commit(ledger, catalog, at_once):
     catalog.add("r", "git", "/r", "")
     job = started(ledger)
@@ -390,7 +383,6 @@ def test_a_failed_job_goes_on_from_what_is_stored_of_it(ledger, leases, catalog)
     assert states == [BatchState.PLANNED, BatchState.CHUNKED, BatchState.EMBEDDED]
 
 
-@KNOWN
 def test_a_repository_may_be_added_by_several_at_once(catalog):
     added = in_threads(lambda _: catalog.add("r", "git", "/r", "main"))
 
@@ -418,7 +410,6 @@ def test_a_repository_that_is_being_removed_is_seen_by_nobody(catalog):
         catalog.add("r", "git", "/r", "")
 
 
-@KNOWN
 def test_a_schema_may_be_registered_by_several_at_once(catalog, at_once):
     catalog.register_schema(Schema("old", 256))
 
@@ -435,7 +426,6 @@ def test_several_processes_may_open_a_new_database_at_once(postgres_url):
     assert in_threads(opened) == [None] * AT_ONCE
 
 
-@KNOWN_AND_DISTURBING
 def test_a_database_of_another_version_is_refused(url, engine):
     with engine.begin() as connection:
         connection.exec_driver_sql("UPDATE meta SET version = 99")
