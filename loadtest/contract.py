@@ -12,19 +12,27 @@ _SHOWN_CHARS = 200
 
 
 def breach(method: str, path: str, status: int, body: Any) -> str:
-    """Say how an answer breaks the contract, "" if it keeps it; `path` is without the query string."""
-    schema = _schema(method, path, status)
+    """Say how an answer breaks the contract, "" if it keeps it; `path` is without the query string.
+
+    A path that the contract does not describe promises nothing.
+    """
+    template = next((each for each in openapi()["paths"] if _matches(each, path)), "")
+    if not template:
+        return ""
+    schema = _schema(template, method.lower(), str(status))
     if schema is None:
-        return f"status {status} of {method} {path} is not in the contract"
+        return f"status {status} of {method} {template} is not in the contract"
     error = next(iter(schema.iter_errors(body)), None)
-    return f"{'/'.join(map(str, error.instance_path))}: {error.message}"[:_SHOWN_CHARS] if error else ""
+    if error is None:
+        return ""
+    place = "/".join(map(str, error.instance_path)) or "answer"
+    return f"{place}: {error.message}"[:_SHOWN_CHARS]
 
 
 @cache
-def _schema(method: str, path: str, status: int) -> jsonschema_rs.Draft202012Validator | None:
-    template = next((each for each in openapi()["paths"] if _matches(each, path)), "")
-    operation = openapi()["paths"].get(template, {}).get(method.lower(), {})
-    content = operation.get("responses", {}).get(str(status), {}).get("content", {})
+def _schema(template: str, method: str, status: str) -> jsonschema_rs.Draft202012Validator | None:
+    operation = openapi()["paths"][template].get(method, {})
+    content = operation.get("responses", {}).get(status, {}).get("content", {})
     if "application/json" not in content:
         return None
     whole = {**content["application/json"]["schema"], "components": openapi()["components"]}

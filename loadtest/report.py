@@ -1,6 +1,7 @@
 """The outcome of an attack: a file with everything measured, and a table to read."""
 
 import json
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,8 @@ def store(plan: Plan, traffic: Traffic, verdict: Verdict, results: Path = RESULT
         "corpus": corpus,
         "seconds": {"warm_up": profile.warm_up_s, "window": profile.window_s},
         "generator": generator,
+        # Including the run itself: what else went on, if it is far above the number of cores.
+        "load_average": round(os.getloadavg()[0], 1),
         **document(verdict),
     }
     stamp = record["taken_at"].replace(":", "").replace("-", "")

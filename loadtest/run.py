@@ -17,7 +17,7 @@ from loadtest.levels import LEVELS, Profile, profiles
 from loadtest.plan import SECRET_VARIABLE, Plan
 from loadtest.report import RESULTS, store, table
 from loadtest.sla import judge
-from loadtest.target import STACK_ENVIRONMENT, SetupError, embedded, stack, stack_environment
+from loadtest.target import STACK_ENVIRONMENT, SetupError, embedded, stack, stack_environment, webhook_secret
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -45,14 +45,13 @@ def _target(profile: Profile, folder: Path, url: str) -> AbstractContextManager[
     if profile.target == "embedded":
         return embedded(profile, folder)
     environment = stack_environment()
-    for name in (SECRET_VARIABLE, f"{SECRET_VARIABLE}_FILE"):
-        if name in environment:
-            os.environ.setdefault(name, environment[name])
-    if f"{SECRET_VARIABLE}_FILE" in os.environ:
-        os.environ.setdefault(SECRET_VARIABLE, Path(os.environ[f"{SECRET_VARIABLE}_FILE"]).read_text().strip())
     address = url or environment.get("QUARRY_URL", "")
     if not address:
         raise SetupError(f"no stack to attack: {STACK_ENVIRONMENT} names none (make stack), and --url is not given")
+    # The load generator is a process of its own, and inherits it.
+    os.environ[SECRET_VARIABLE] = webhook_secret({**environment, **os.environ})
+    if profile.push.users and not os.environ[SECRET_VARIABLE]:
+        raise SetupError(f"pushes can't be signed: set {SECRET_VARIABLE} or {SECRET_VARIABLE}_FILE as the stack has it")
     return stack(profile, folder, address)
 
 

@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from loadtest.attack import ROOT
 from loadtest.forge import Forge, Repositories
 from loadtest.levels import Profile
 from loadtest.moving import first_files
-from loadtest.plan import Plan
+from loadtest.plan import SECRET_VARIABLE, Plan
 
 STACK_ENVIRONMENT = ROOT / ".stack" / "env"
 _ANSWER_LIMIT_S = 60.0
@@ -87,6 +87,13 @@ def stack_environment(path: Path = STACK_ENVIRONMENT) -> dict[str, str]:
         return {}
     words = shlex.split(path.read_text(), comments=True)
     return dict(word.split("=", 1) for word in words if "=" in word)
+
+
+def webhook_secret(environment: Mapping[str, str]) -> str:
+    """Return what pushes are signed with, "" if that is not known."""
+    if path := environment.get(f"{SECRET_VARIABLE}_FILE"):
+        return Path(path).read_text().strip()
+    return environment.get(SECRET_VARIABLE, "")
 
 
 def _plan(profile: Profile, folder: Path, prefix: str, address: str) -> Plan:
