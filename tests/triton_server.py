@@ -87,9 +87,9 @@ def triton_server(folder: Path, repository: Path, *, port: int = 0) -> TritonSer
     return _ready(server)
 
 
-def minilm_repository(folder: Path, files: ModelFiles, *, max_texts: int = 16) -> Path:
+def minilm_repository(folder: Path, files: ModelFiles, *, max_texts: int = 16, max_queue: int = 32) -> Path:
     """Make the model repository of MiniLM for a server on CPU and return it."""
-    build(files, folder, Deployment("python", "cpu", max_texts))
+    build(files, folder, Deployment("python", "cpu", max_texts, max_queue))
     return folder
 
 

@@ -25,6 +25,8 @@ GRAPH_FILE = "model.onnx"
 # 128 texts of 256 tokens take about 1.5 GB of a GPU by arithmetic; on two cores 16 run for 0.7 s, which is how
 # long a query may have to wait for them.
 MAX_TEXTS = {"gpu": 128, "cpu": 16}
+# On two cores half a minute of bulk work. What does not fit is refused, and its client comes again.
+MAX_QUEUE = {"gpu": 256, "cpu": 32}
 
 
 def build(files: ModelFiles, into: Path, deployment: Deployment) -> Path:
@@ -65,17 +67,31 @@ def _check(files: ModelFiles) -> None:
         )
 
 
+def positive(text: str) -> int:
+    """Return a number of 1 or more.
+
+    Raises:
+        ValueError: it is less, or no number.
+    """
+    number = int(text)
+    if number < 1:
+        raise ValueError
+    return number
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Build as the command line says."""
     parser = argparse.ArgumentParser(prog="python -m models.triton.build", description=__doc__)
     parser.add_argument("--backend", choices=("onnxruntime", "python"), required=True)
     parser.add_argument("--into", type=Path, required=True, metavar="DIR", help="the model repository")
     parser.add_argument("--device", choices=("gpu", "cpu"), help="default: gpu for onnxruntime, cpu for python")
-    parser.add_argument("--max-texts", type=int, help="most texts that run together, default 128 on gpu, 16 on cpu")
-    parser.add_argument("--instances", type=int, default=1, help="executions side by side on one device, default 1")
+    parser.add_argument("--max-texts", type=positive, help="that run together, default 128 on gpu, 16 on cpu")
+    parser.add_argument("--max-queue", type=positive, help="requests that wait, default 256 on gpu, 32 on cpu")
+    parser.add_argument("--instances", type=positive, default=1, help="executions side by side, default 1")
     given = parser.parse_args(arguments)
     device = given.device or ("gpu" if given.backend == "onnxruntime" else "cpu")
-    deployment = Deployment(given.backend, device, given.max_texts or MAX_TEXTS[device], given.instances)
+    max_texts, max_queue = given.max_texts or MAX_TEXTS[device], given.max_queue or MAX_QUEUE[device]
+    deployment = Deployment(given.backend, device, max_texts, max_queue, given.instances)
     try:
         print(build(model_files(Settings.from_env()), given.into, deployment))
     except QuarryError as error:

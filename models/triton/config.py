@@ -15,8 +15,6 @@ from services.core.adapters.triton_model import (
 )
 from services.core.model_files import Identity
 
-# A queue this long is half a minute of bulk work on two CPU cores; clients back off and come again.
-_MAX_QUEUE_REQUESTS = 256
 # Longer than any client waits for an answer: what has waited so long is wanted by nobody.
 _QUERY_TIMEOUT_US = 5_000_000
 _BULK_TIMEOUT_US = 60_000_000
@@ -61,11 +59,17 @@ _WARM_INPUT = 'inputs { key: "%s" value { data_type: TYPE_INT64 dims: [ %d ] zer
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
-    """How the model runs; `max_texts` is the most texts that run together."""
+    """How the model runs.
+
+    max_texts: that run together at most.
+    max_queue: requests that wait at most, for each priority.
+    instances: executions side by side on one device.
+    """
 
     backend: str
     device: str
     max_texts: int
+    max_queue: int
     instances: int = 1
 
 
@@ -96,6 +100,6 @@ def config_text(identity: Identity, deployment: Deployment) -> str:
         query=QUERY_PRIORITY,
         bulk_timeout=_BULK_TIMEOUT_US,
         query_timeout=_QUERY_TIMEOUT_US,
-        queue=_MAX_QUEUE_REQUESTS,
+        queue=deployment.max_queue,
         warmup="\n".join(warm),
     )

@@ -20,8 +20,11 @@ class TritonPythonModel:
         if int(np.__version__.split(".")[0]) >= 2:
             raise pb_utils.TritonModelException(f"NumPy {np.__version__} returns empty tensors here; install numpy<2")
         folder = os.path.join(args["model_repository"], args["model_version"])
+        options = onnxruntime.SessionOptions()
+        # Threads that spin while they wait take the cores from Triton and from whoever else is on the machine.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         self._session = onnxruntime.InferenceSession(
-            os.path.join(folder, "model.onnx"), providers=["CPUExecutionProvider"]
+            os.path.join(folder, "model.onnx"), options, providers=["CPUExecutionProvider"]
         )
 
     def execute(self, requests: list[Any]) -> list[Any]:

@@ -4,6 +4,7 @@ Texts are tokenised window by window, padded to buckets and sent in requests wit
 of them under way: while the server computes one, the next is prepared and the one before is checked.
 """
 
+import logging
 import threading
 from collections import deque
 from collections.abc import Iterator
@@ -28,6 +29,8 @@ from services.core.batch import TokenBudget, bucket_batches
 from services.core.errors import Unavailable
 from services.core.model_files import Identity
 from services.core.texts import Texts
+
+log = logging.getLogger(__name__)
 
 # Tokenised at once: enough to fill the buckets, little enough that the first request leaves after 0.2 s.
 _WINDOW_TEXTS = 512
@@ -165,6 +168,10 @@ class TritonEmbedder:
 
     def _land_halves(self, batch: _Batch, vectors: np.ndarray) -> None:
         self._budget.refused(len(batch.rows) * batch.bucket)
+        log.warning(
+            "triton_batch_halved",
+            extra={"texts": len(batch.rows), "tokens_each": batch.bucket, "budget_tokens": self._budget.tokens},
+        )
         middle = len(batch.rows) // 2
         for part in (slice(None, middle), slice(middle, None)):
             half = _Batch(batch.rows[part], batch.tokens[part], batch.bucket, self._patience())

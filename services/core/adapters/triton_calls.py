@@ -1,5 +1,6 @@
 """Calls to a Triton server over gRPC: a deadline on each, and what a failed one means for the next."""
 
+import logging
 import random
 import re
 import threading
@@ -13,6 +14,8 @@ from tritonclient.grpc import model_config_pb2, service_pb2, service_pb2_grpc
 
 from services.core.adapters.triton_model import INPUTS, MODEL, OUTPUT
 from services.core.errors import Unavailable
+
+log = logging.getLogger(__name__)
 
 _OPTIONS = (
     # gRPC waits up to two minutes between attempts to connect, unless told otherwise.
@@ -96,6 +99,10 @@ class Patience:
                 f"triton at {self._target!r} gave no vectors in {self._total_s:g} s and {self._failures} attempts, "
                 f"the last error was {described(error)}; is it running and QUARRY_TRITON_URL right?"
             ) from error
+        log.info(
+            "triton_call_failed",
+            extra={"error": described(error), "attempt": self._failures, "wait_s": round(delay, 3)},
+        )
         time.sleep(delay)
 
 
