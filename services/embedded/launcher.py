@@ -5,6 +5,7 @@ owner before that has threads, locks or databases; it loads once and then forks
 a worker in milliseconds, each sharing its memory.
 """
 
+import gc
 import logging
 import os
 import signal
@@ -249,6 +250,8 @@ def _load(settings: Settings) -> None:
     from services.embedded import worker
 
     worker.load(settings)
+    # What is loaded stays: workers need neither look at it again nor copy its pages for the look.
+    gc.freeze()
 
 
 def _close(*streams: IO[bytes]) -> None:
