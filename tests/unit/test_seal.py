@@ -1,6 +1,8 @@
 """The shards of the embedded vector store: sealing, taking over, and what a killed process leaves."""
 
+import errno
 import json
+import os
 import shutil
 import time
 
@@ -109,6 +111,74 @@ def test_an_empty_sealed_shard_is_dropped(directory):
     assert len(listed(directory)) == 1
     assert folders(directory) == {listed(directory)[0][0]}
     assert store._terms.documents == 0
+    store.close()
+
+
+def fill(store, rounds):
+    """Seal `rounds` shards of 50 points each; return their points."""
+    written = []
+    for number in range(rounds):
+        written.append(make_points(names(50, f"r{number}-"), seed=number, gen=number + 1))
+        store.upsert(written[-1])
+        store.settle()
+    return written
+
+
+def test_sealed_shards_are_joined_up_to_a_limit_and_the_answers_stay_the_same(directory):
+    store = open_store(directory)
+    with_joins = fill(store, 5)
+    assert [sealed for _, sealed in listed(directory)] == [150, 100, 0]
+    terms = (with_joins[0].sparse.indices[:6], np.ones(6, np.float32))
+    apart = open_store(directory.with_name("apart"), shard_points=1000)
+    for points in with_joins:
+        apart.upsert(points)
+
+    for where in (Filter(), Filter(staged=(2, 4)), Filter(repos=("r",), extensions=("py",))):
+        joined, single = (each.query(with_joins[1].dense[3], terms, where, 250) for each in (store, apart))
+        assert [p for p, _ in joined.dense] == [p for p, _ in single.dense]
+        assert dict(joined.sparse) == pytest.approx(dict(single.sparse), rel=1e-3)
+    apart.close()
+    store.close()
+
+
+def test_joined_shards_keep_their_points_through_deletions_and_reopening(directory):
+    store = open_store(directory)
+    first, second = fill(store, 2)
+    assert [sealed for _, sealed in listed(directory)] == [100, 0]
+    assert folders(directory) == {name for name, _ in listed(directory)}
+
+    store.retire(first.ids[:5], 9)
+    store.purge(generation=2)
+    store.upsert(make_points(names(50, "r0-")[10:20], seed=7, gen=8))
+    store.flush()
+    store.close()
+
+    store = open_store(directory)
+    assert found(store, first) == set(first.ids)
+    assert found(store, first, Filter(retired=(9,), staged=(8,))) == set(first.ids) - set(
+        first.ids[:5] + first.ids[10:20]
+    )
+    assert found(store, second) == set(first.ids)
+    store.settle()  # as many are dead or rewritten as make it worth to seal it again
+    assert [sealed for _, sealed in listed(directory)] == [50, 0]
+    assert found(store, first) == set(first.ids)
+    store.close()
+
+
+def test_shards_that_can_not_be_joined_stay_as_they_are(directory, monkeypatch, caplog):
+    store = open_store(directory)
+
+    def refuse(*_paths):
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "link", refuse)
+        first, second = fill(store, 2)
+
+    assert [sealed for _, sealed in listed(directory)] == [50, 50, 0]
+    assert folders(directory) == {name for name, _ in listed(directory)}
+    assert "joining_failed" in caplog.text
+    assert found(store, first, limit=200) == {*first.ids, *second.ids}
     store.close()
 
 

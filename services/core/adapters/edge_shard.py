@@ -25,12 +25,15 @@ from services.core.errors import CorruptData
 
 # Every call of the engine holds the GIL: 256 points keep all other threads waiting for about 10 ms.
 UPSERT_POINTS = 256
+# Shards of the usual size that become one (`edge_join`). The engine searches the segments of a shard side by side,
+# so more would use more cores; but what is joined is sealed again as a whole.
+JOINED = 4
 # Marking a point of a sealed shard moves it to the shard's mutable part: about 180 µs.
 _RETIRE_POINTS = 64
 _DELETE_POINTS = 512
 _SCROLL_POINTS = 5000
 _SCROLL_TERMS = 500
-_TERMS_FILE = "terms.bin"
+TERMS_FILE = "terms.bin"
 _KEYS_FILE = "keys.bin"
 _DIGEST_CHARS = 64
 
@@ -64,7 +67,7 @@ def shard_config(dim: int, *, sealed: bool) -> engine.EdgeConfig:
         hnsw_config=engine.HnswIndexConfig(m=0, ef_construct=4, full_scan_threshold=10),
         # One KB: whatever is sealed becomes one immutable segment.
         optimizers=engine.EdgeOptimizersConfig(
-            default_segment_number=1,
+            default_segment_number=JOINED,
             indexing_threshold=1,
             max_segment_size=1 << 30,
             deleted_threshold=0.01,
@@ -205,7 +208,7 @@ class Shard:
     def read_terms(self) -> TermCounts:
         """Return the shard's term counts, stored ones if they are whole, else by reading the points."""
         with contextlib.suppress(CorruptData):
-            return TermCounts.load(self.directory / _TERMS_FILE)
+            return TermCounts.load(self.directory / TERMS_FILE)
         return self.count_terms()
 
     def count_terms(self) -> TermCounts:
@@ -218,7 +221,7 @@ class Shard:
     def save_terms(self, terms: TermCounts) -> None:
         """Store the shard's term counts."""
         with translated(self.directory):
-            terms.save(self.directory / _TERMS_FILE)
+            terms.save(self.directory / TERMS_FILE)
 
     def flush(self) -> bool:
         """Return once everything is on disk; False if it was already."""

@@ -2,7 +2,7 @@
 
 The last shard takes new points. A full one is sealed by a child process while
 it goes on answering, and then exchanged for its sealed copy, so that at most
-two shards are held in memory. An id is in one shard at most: a point that is
+two shards are held in memory. Sealed ones are joined, a few in one. An id is in one shard at most: a point that is
 written again goes to the shard that has it.
 """
 
@@ -24,7 +24,9 @@ import qdrant_edge as engine
 from services.core.adapters import edge_layout as layout
 from services.core.adapters.edge_errors import translated
 from services.core.adapters.edge_filter import compile_filter, equals
+from services.core.adapters.edge_join import join, neighbours_to_join
 from services.core.adapters.edge_points import engine_points, id_keys
+from services.core.adapters.edge_query import Wanted, best, nearest_dense, nearest_sparse, request
 from services.core.adapters.edge_seal import Sealing
 from services.core.adapters.edge_shard import UPSERT_POINTS, Shard
 from services.core.adapters.edge_terms import TermCounts
@@ -34,8 +36,6 @@ from services.core.ports import Candidates, Filter, Points
 
 log = logging.getLogger(__name__)
 
-# Rescoring four times as many candidates as asked for brings back what 2-bit codes lose (`shard_config`).
-_OVERSAMPLING = 4.0
 _RETRY_SEAL_S = 60.0
 # A sealed shard is sealed again when this part of it is dead or has moved to its mutable part.
 _WASTE = 0.5
@@ -131,10 +131,10 @@ class EdgeVectors:
                 if not wanted or not shard.contents.may_hold(where):
                     continue
                 filtered = self._filter(shard, where)
-                requests = [_request(query, params, filtered, limit) for query, params in wanted.values()]
+                requests = [request(query, filtered, limit) for query in wanted.values()]
                 for name, hits in zip(wanted, shard.search(requests), strict=True):
                     found[name] += hits
-        return Candidates(_best(found.get(DENSE, []), limit), _best(found.get(TERMS, []), limit))
+        return Candidates(best(found.get(DENSE, []), limit), best(found.get(TERMS, []), limit))
 
     def payloads(self, ids: Sequence[UUID]) -> dict[UUID, dict[str, Any]]:
         """Return the payload of each point that is still there."""
@@ -155,11 +155,12 @@ class EdgeVectors:
             return sum(shard.count(self._filter(shard, where)) for shard in shards)
 
     def maintain(self) -> None:
-        """Begin to seal a shard that needs it, or take over a sealed one; call it now and then while writing."""
+        """Begin to seal a shard, take over a sealed one, or join some, as needed; call it now and then while writing."""
         with self._writing:
             if self._sealing is not None and self._sealing.poll():
                 self._finish_sealing()
             if self._sealing is None and time.monotonic() >= self._retry_at:
+                self._join_sealed()
                 self._begin_sealing()
 
     def settle(self) -> None:
@@ -299,11 +300,11 @@ class EdgeVectors:
             self._sealing = Sealing(shard, target, self._dim)
             shard.journal = []
         except QuarryError as error:
-            self._give_up(target, str(error))
+            self._give_up(target, "sealing_failed", str(error))
 
     def _needs_sealing(self, shard: Shard) -> bool:
         sealed = self._sealed_points.get(shard.name, 0)
-        return not sealed or shard.mutable_points(sealed) > _WASTE * sealed
+        return not sealed or shard.mutable_points(sealed) > min(_WASTE * sealed, self._shard_points)
 
     def _finish_sealing(self) -> None:
         sealing, self._sealing = self._sealing, None
@@ -317,7 +318,7 @@ class EdgeVectors:
                 return
         except QuarryError as error:
             failure = str(error)
-        self._give_up(sealing.target, failure)
+        self._give_up(sealing.target, "sealing_failed", failure)
 
     def _take_over(self, old: Shard, new: Shard, journal: Iterable[tuple[str, Any]]) -> None:
         points = new.points
@@ -335,10 +336,26 @@ class EdgeVectors:
         self._discard(old)
         log.info("shard_sealed", extra={"shard": new.name, "points": new.points})
 
-    def _give_up(self, target: Path, reason: str) -> None:
+    def _join_sealed(self) -> None:
+        sealed = [shard for shard in self._shards[:-1] if not self._needs_sealing(shard)]
+        while pair := neighbours_to_join(sealed, self._shard_points):
+            target = self._directory / layout.new_name(self._listing(self._shards))
+            try:
+                joined = join(pair, target)
+            except QuarryError as error:
+                self._give_up(target, "joining_failed", str(error))
+                return
+            sealed = [joined if shard is pair[0] else shard for shard in sealed if shard is not pair[1]]
+            shards = [joined if shard is pair[0] else shard for shard in self._shards if shard is not pair[1]]
+            points = sum(self._sealed_points[shard.name] for shard in pair)
+            self._exchange(shards, {**self._sealed_points, joined.name: points})
+            for shard in pair:
+                self._discard(shard)
+
+    def _give_up(self, target: Path, event: str, reason: str) -> None:
         self._retry_at = time.monotonic() + _RETRY_SEAL_S
         shutil.rmtree(target, ignore_errors=True)
-        log.warning("sealing_failed", extra={"shard": target.name, "reason": reason})
+        log.warning(event, extra={"shard": target.name, "reason": reason})
 
     def _discard(self, shard: Shard) -> None:
         shard.close()
@@ -348,47 +365,17 @@ class EdgeVectors:
     def _filter(self, shard: Shard, where: Filter) -> engine.Filter | None:
         return compile_filter(where, shard.contents, self._hidden)
 
-    def _queries(
-        self, dense: np.ndarray | None, sparse: tuple[np.ndarray, np.ndarray] | None
-    ) -> dict[str, tuple[engine.Query, engine.SearchParams]]:
+    def _queries(self, dense: np.ndarray | None, sparse: tuple[np.ndarray, np.ndarray] | None) -> dict[str, Wanted]:
         wanted = {}
         if dense is not None:
-            vector = unit_rows(dense.reshape(1, -1), self._dim)[0].tolist()
             exact = sum(shard.points for shard in self._shards) <= self._exact_points
-            wanted[DENSE] = (engine.Query.Nearest(vector, using=DENSE), _dense_params(exact=exact))
+            wanted[DENSE] = nearest_dense(unit_rows(dense.reshape(1, -1), self._dim)[0], exact=exact)
         if sparse is not None and len(sparse[0]):
-            weights = sparse[1] * self._terms.idf(sparse[0])
-            vector = engine.SparseVector(sparse[0].tolist(), weights.tolist())
-            wanted[TERMS] = (engine.Query.Nearest(vector, using=TERMS), engine.SearchParams())
+            wanted[TERMS] = nearest_sparse(sparse[0], sparse[1] * self._terms.idf(sparse[0]))
         return wanted
-
-
-def _dense_params(*, exact: bool) -> engine.SearchParams:
-    if exact:
-        return engine.SearchParams(exact=True, quantization=engine.QuantizationSearchParams(ignore=True))
-    quantised = engine.QuantizationSearchParams(rescore=True, oversampling=_OVERSAMPLING)
-    return engine.SearchParams(quantization=quantised)
-
-
-def _request(
-    query: engine.Query, params: engine.SearchParams, where: engine.Filter | None, limit: int
-) -> engine.QueryRequest:
-    return engine.QueryRequest(query=query, filter=where, params=params, limit=limit, with_payload=False)
-
-
-def _best(hits: list[engine.ScoredPoint], limit: int) -> list[tuple[UUID, float]]:
-    scores = [hit.score for hit in hits]
-    # The engine makes an id anew at each look, 3 µs; of many shards' hits most are not good enough for one.
-    least = sorted(scores, reverse=True)[:limit][-1] if scores else 0.0
-    good = [(_uuid(hit.id), score) for hit, score in zip(hits, scores, strict=True) if score >= least]
-    return sorted(good, key=lambda hit: (-hit[1], hit[0].int))[:limit]
 
 
 def _give_memory_back() -> None:
     # A mutable shard takes 250 MB on the heap, and glibc keeps what is freed below something still used.
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).malloc_trim(0)
-
-
-def _uuid(point: Any) -> UUID:
-    return point if isinstance(point, UUID) else UUID(str(point))
