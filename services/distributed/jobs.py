@@ -22,7 +22,9 @@ class QueuedJobs:
             InvalidRequest: the address or name can't be used.
             QueueFull: too many jobs wait already.
         """
-        kind, source, default_name = describe(location, allow_local=False, allow_hosts=self._allow_hosts, check_hosts=True)
+        kind, source, default_name = describe(
+            location, allow_local=False, allow_hosts=self._allow_hosts, check_hosts=True
+        )
         repo = self._desk.catalog.add(check_name(name or default_name), kind, source, ref or "")
         return self._request(repo.name, repo.ref if ref is None else ref, Priority.INTERACTIVE)
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from celery import Celery, bootsteps
 from celery.apps.worker import Worker
+from celery.signals import setup_logging, worker_ready
 
 from services.core import log as logs
 from services.core.desk import Desk, Tasks
@@ -80,8 +81,11 @@ def _run(worker: str, settings: Settings) -> None:
     app.steps["worker"].add(_Pulse)
     _Pulse.note()
     beat(lambda: time.monotonic() - _Pulse.at < STALE_S or not _broker_answers(settings))
+    worker_ready.connect(_say_ready)
+    setup_logging.connect(_keep_logging)
     app.worker_main(
         [
+            "--quiet",
             "worker",
             "--hostname",
             f"{worker}@%h",
@@ -93,8 +97,6 @@ def _run(worker: str, settings: Settings) -> None:
             str(_MAX_PROCESS_KB),
             "--without-gossip",
             "--without-mingle",
-            "--loglevel",
-            "WARNING",
         ]
     )
 
@@ -106,6 +108,14 @@ def _register(app: Celery, tasks: Tasks) -> None:
             work(key, Priority(priority))
 
         app.task(run, name=f"quarry.{stage}")
+
+
+def _say_ready(**_: object) -> None:
+    log.info("worker_ready")
+
+
+def _keep_logging(**_: object) -> None:
+    """Take the place of Celery's own set-up of logging."""
 
 
 def _wait_for_servers(settings: Settings, desk: Desk, prepare: Callable[[Desk], None] | None) -> None:
