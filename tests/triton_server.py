@@ -89,7 +89,7 @@ def triton_server(folder: Path, repository: Path, *, port: int = 0) -> TritonSer
 
 def minilm_repository(folder: Path, files: ModelFiles, *, max_texts: int = 16, max_queue: int = 32) -> Path:
     """Make the model repository of MiniLM for a server on CPU and return it."""
-    build(files, folder, Deployment("python", "cpu", max_texts, max_queue))
+    build(files, folder, Deployment("python", "cpu", max_texts, max_queue=max_queue))
     return folder
 
 

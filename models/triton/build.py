@@ -91,7 +91,7 @@ def main(arguments: list[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     device = given.device or ("gpu" if given.backend == "onnxruntime" else "cpu")
     max_texts, max_queue = given.max_texts or MAX_TEXTS[device], given.max_queue or MAX_QUEUE[device]
-    deployment = Deployment(given.backend, device, max_texts, max_queue, given.instances)
+    deployment = Deployment(given.backend, device, max_texts, given.instances, max_queue)
     try:
         print(build(model_files(Settings.from_env()), given.into, deployment))
     except QuarryError as error:

@@ -62,15 +62,15 @@ class Deployment:
     """How the model runs.
 
     max_texts: that run together at most.
-    max_queue: requests that wait at most, for each priority.
     instances: executions side by side on one device.
+    max_queue: requests that wait at most, for each priority.
     """
 
     backend: str
     device: str
     max_texts: int
-    max_queue: int
     instances: int = 1
+    max_queue: int = 256
 
 
 def config_text(identity: Identity, deployment: Deployment) -> str:

@@ -82,6 +82,9 @@ def _download(url: str, part: Path) -> None:
         return  # there is no more of it: the digest will say whether it is the file
     with answer, part.open("ab" if answer.status == http.HTTPStatus.PARTIAL_CONTENT else "wb") as file:
         shutil.copyfileobj(answer, file, _CHUNK_BYTES)
+        # Reading in pieces ends without an error where the connection ends.
+        if answer.length:
+            raise http.client.IncompleteRead(b"", answer.length)
 
 
 def _from_package(into: Path, names: list[str]) -> None:

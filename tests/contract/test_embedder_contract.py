@@ -3,13 +3,16 @@
 import importlib.util
 import json
 import math
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from services.core.adapters.static import StaticEmbedder
-from services.core.errors import CorruptData, Unavailable
+from services.core.batch import TokenBudget
+from services.core.errors import CorruptData, InvalidRequest, Unavailable
+from services.core.model_files import expected_identity, identity, tokenizer_file
 from services.core.settings import Settings
 from services.core.texts import Texts
 
@@ -34,9 +37,23 @@ def minilm():
     return onnx_adapter.OnnxEmbedder(onnx_adapter.model_files(Settings()), threads=1)
 
 
-@pytest.fixture(params=["static", pytest.param("minilm", marks=needs_minilm)])
+@pytest.fixture(scope="module")
+def served(triton):
+    from services.core.adapters.triton import TritonEmbedder
+
+    files = onnx_adapter.model_files(Settings())
+    embedder = TritonEmbedder(triton.url, files.tokenizer, expected=identity(files))
+    yield embedder
+    embedder.close()
+
+
+@pytest.fixture(
+    params=["static", pytest.param("minilm", marks=needs_minilm), pytest.param("served", marks=needs_minilm)]
+)
 def embedder(request):
-    return StaticEmbedder(Settings().static_model) if request.param == "static" else request.getfixturevalue("minilm")
+    return (
+        StaticEmbedder(Settings().static_model) if request.param == "static" else request.getfixturevalue(request.param)
+    )
 
 
 def test_rows_are_finite_unit_vectors(embedder):
@@ -146,6 +163,71 @@ def test_a_session_without_the_provider_asked_for_is_refused():
 
     with pytest.raises((Unavailable, CorruptData), match=r"CUDAExecutionProvider|ONNX Runtime"):
         onnx_adapter.OnnxEmbedder(files, providers=("CUDAExecutionProvider", "CPUExecutionProvider"))
+
+
+def test_a_provider_that_nobody_knows_is_refused():
+    with pytest.raises(InvalidRequest, match=r"'npu'.*'cpu', 'cuda'"):
+        onnx_adapter.providers("npu")
+
+
+def test_a_gpu_is_asked_first_and_the_cpu_for_the_rest():
+    assert onnx_adapter.providers("cuda") == ("CUDAExecutionProvider", "CPUExecutionProvider")
+    assert onnx_adapter.providers("cpu") == ("CPUExecutionProvider",)
+
+
+class NarrowSession:
+    """A session on a device with room for so many texts at a time."""
+
+    def __init__(self, session, texts):
+        self.session, self.texts, self.sizes = session, texts, []
+
+    def run(self, outputs, inputs):
+        self.sizes.append(len(inputs["input_ids"]))
+        if self.sizes[-1] > self.texts:
+            raise RuntimeError(
+                "[ONNXRuntimeError] : 6 : RUNTIME_EXCEPTION : Failed to allocate memory for requested buffer"
+            )
+        return self.session.run(outputs, inputs)
+
+
+@needs_minilm
+def test_a_batch_that_finds_no_memory_is_halved_until_it_does(minilm, monkeypatch):
+    texts = Texts([f"text {number}" for number in range(20)])
+    expected = minilm.embed(texts)
+    narrow = NarrowSession(minilm._session, 3)
+    monkeypatch.setattr(minilm, "_session", narrow)
+    monkeypatch.setattr(minilm, "_budget", TokenBudget(4096))
+
+    assert np.abs(minilm.embed(texts) - expected).max() < 1e-5
+    assert max(narrow.sizes) == 20
+    narrow.sizes.clear()
+    minilm.embed(texts)
+    assert max(narrow.sizes) <= 3
+
+
+@needs_minilm
+def test_one_text_without_memory_for_it_is_unavailable(minilm, monkeypatch):
+    monkeypatch.setattr(minilm, "_session", NarrowSession(minilm._session, 0))
+    monkeypatch.setattr(minilm, "_budget", TokenBudget(4096))
+
+    with pytest.raises(Unavailable, match="Failed to allocate memory"):
+        minilm.embed(Texts(["one", "two"]))
+
+
+@needs_minilm
+def test_a_served_model_is_expected_to_be_the_one_on_disk(minilm):
+    expected = expected_identity(Settings())
+
+    assert (expected.model_id, expected.dim) == (minilm.model_id, minilm.dim)
+
+
+@needs_minilm
+def test_a_tokeniser_without_weights_serves_for_a_model_elsewhere(tmp_path):
+    shutil.copy(onnx_adapter.model_files(Settings()).tokenizer, tmp_path)
+    settings = Settings(model=str(tmp_path))
+
+    assert tokenizer_file(settings) == tmp_path / "tokenizer.json"
+    assert expected_identity(settings) is None
 
 
 def test_a_folder_without_a_model_says_what_is_needed(tmp_path):

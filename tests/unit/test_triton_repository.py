@@ -30,8 +30,8 @@ def parsed(deployment):
     return text_format.Parse(config_text(IDENTITY, deployment), model_config_pb2.ModelConfig())
 
 
-GPU = Deployment("onnxruntime", "gpu", 128, 256)
-CPU = Deployment("python", "cpu", 16, 256)
+GPU = Deployment("onnxruntime", "gpu", 128)
+CPU = Deployment("python", "cpu", 16)
 
 
 @pytest.mark.parametrize("deployment", [GPU, CPU])
