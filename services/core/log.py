@@ -19,5 +19,10 @@ def configure(*, verbose: bool = False) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Formatter())
     logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, handlers=[handler], force=True)
-    for chatty, level in (("waitress", logging.WARNING), ("httpx", logging.WARNING), ("urllib3", logging.ERROR)):
+    for chatty, level in (
+        ("waitress", logging.WARNING),
+        ("httpx", logging.WARNING),
+        ("urllib3", logging.ERROR),
+        ("celery", logging.WARNING),
+    ):
         logging.getLogger(chatty).setLevel(level)
