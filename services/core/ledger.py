@@ -8,8 +8,7 @@ by one state, and any batch that is not `indexed` can be sent again at any time.
 import json
 import zlib
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
-from enum import StrEnum
+from dataclasses import asdict
 from typing import Any
 
 from sqlalchemy import Connection, Engine, Row, func, insert, select, update
@@ -17,112 +16,32 @@ from sqlalchemy import Connection, Engine, Row, func, insert, select, update
 from services.core import database as db
 from services.core.catalog import Catalog
 from services.core.errors import InvalidRequest, NotFound
+from services.core.ledger_rows import (
+    OPEN_STATES,
+    STARTED_STATES,
+    Batch,
+    BatchState,
+    Cleanup,
+    Fences,
+    Job,
+    JobState,
+    Progress,
+)
 from services.core.manifest import Manifest, ManifestFile
 from services.core.model import FileRef, Skipped, SkipReason
 
-
-class JobState(StrEnum):
-    """queued → running → done or failed; interrupted ones go on where they stopped.
-
-    One that can't, because the repository has changed since, is superseded by another (`counts["successor"]`).
-    """
-
-    QUEUED = "queued"
-    RUNNING = "running"
-    INTERRUPTED = "interrupted"
-    SUPERSEDED = "superseded"
-    DONE = "done"
-    FAILED = "failed"
-
-
-OPEN_STATES = (JobState.QUEUED, JobState.RUNNING, JobState.INTERRUPTED)
-STARTED_STATES = (JobState.RUNNING, JobState.INTERRUPTED)
-
-
-class Cleanup(StrEnum):
-    """Points a job still has to remove: those it replaced, or its own that never went live."""
-
-    NOTHING = ""
-    RETIRED = "retired"
-    STAGED = "staged"
-
-
-class BatchState(StrEnum):
-    """planned → chunked → embedded → indexed; or dead after too many attempts."""
-
-    PLANNED = "planned"
-    CHUNKED = "chunked"
-    EMBEDDED = "embedded"
-    INDEXED = "indexed"
-    DEAD = "dead"
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """One row of `jobs`."""
-
-    id: int
-    repo: str
-    state: JobState
-    revision: str
-    schema: str
-    plan: str
-    ref: str
-    first: bool
-    cleanup: Cleanup
-    error: str
-    counts: dict[str, Any]
-    created_at: float
-    finished_at: float | None
-    priority: str = "bulk"
-    lease_until: float = 0.0
-    holder: str = ""
-    attempts: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """One row of `batches`, without its lists of files."""
-
-    id: int
-    job: int
-    state: BatchState
-    attempts: int
-    error: str
-    file_count: int
-    source_bytes: int
-    suspects: dict[str, str]
-    pack: str
-    vectors: str
-    chunks: int
-    embedded: int
-    cached: int
-    source: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """Sums over a job's batches: how many files and chunks there are and how far they got.
-
-    A file is embedded before it is indexed and stays counted as such.
-    """
-
-    files: int = 0
-    files_embedded: int = 0
-    files_indexed: int = 0
-    chunks: int = 0
-    embedded: int = 0
-    cached: int = 0
-    dead: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Fences:
-    """Generations a search must not see: not live yet, and whose replaced points are not purged yet."""
-
-    staged: tuple[int, ...] = field(default=())
-    retired: tuple[int, ...] = field(default=())
-
+__all__ = [
+    "OPEN_STATES",
+    "STARTED_STATES",
+    "Batch",
+    "BatchState",
+    "Cleanup",
+    "Fences",
+    "Job",
+    "JobState",
+    "Ledger",
+    "Progress",
+]
 
 # Nobody works on the row, and whoever likes may.
 _FREE: dict[str, Any] = {"holder": "", "lease_until": 0.0}
@@ -176,13 +95,14 @@ class Ledger:
         first: bool,
         batches: Sequence[Sequence[FileRef]],
         sources: Sequence[str] = (),
+        holder: str = "",
     ) -> None:
         """Move a queued job to running together with its batches, in one transaction.
 
         `sources` are the blobs that hold the contents of each batch's files, where they are not read from the source.
 
         Raises:
-            InvalidRequest: it is not queued any more.
+            InvalidRequest: it is not queued any more, or not held by `holder`.
         """
         rows = [
             {
@@ -196,25 +116,32 @@ class Ledger:
             for refs, source in zip(batches, sources or [""] * len(batches), strict=True)
         ]
         with self._engine.begin() as connection:
-            values = {"revision": revision, "schema": schema, "plan": plan, "first": first, **_FREE}
-            _change(connection, job_id, (JobState.QUEUED,), state=JobState.RUNNING, **values)
+            values = {"revision": revision, "schema": schema, "plan": plan, "first": first}
+            _change(connection, job_id, (JobState.QUEUED,), holder=holder, state=JobState.RUNNING, **values)
             if rows:
                 connection.execute(insert(db.batches), rows)
 
     def finish_job(
-        self, job_id: int, state: JobState, *, error: str = "", counts: dict[str, Any] | None = None
+        self,
+        job_id: int,
+        state: JobState,
+        *,
+        error: str = "",
+        counts: dict[str, Any] | None = None,
+        holder: str | None = None,
     ) -> None:
         """End an open job that does not go live; whatever points it wrote are left for cleaning up.
 
         Raises:
-            InvalidRequest: it has ended already.
+            InvalidRequest: it has ended already, or a `holder` is given and it is another's.
         """
         with self._engine.begin() as connection:
             has_batches = connection.execute(
                 select(func.count()).select_from(db.batches).where(db.batches.c.job == job_id)
             ).scalar()
             cleanup = Cleanup.STAGED if has_batches else Cleanup.NOTHING
-            _end(connection, job_id, OPEN_STATES, state=state, cleanup=cleanup, counts=counts or {}, error=error)
+            values = {"state": state, "cleanup": cleanup, "error": error}
+            _end(connection, job_id, OPEN_STATES, holder=holder, counts=counts or {}, **values)
 
     def interrupt_job(self, job_id: int, *, error: str, code: str) -> None:
         """Stop a running job where it is, for `resume_job` to go on."""
@@ -311,26 +238,36 @@ class Ledger:
         with self._engine.begin() as connection:
             for batch_id, files in results.items():
                 result = _squeeze([[getattr(f, name) for name in ManifestFile.__dataclass_fields__] for f in files])
-                connection.execute(
-                    update(db.batches)
-                    .where(db.batches.c.id == batch_id)
-                    .values(state=BatchState.INDEXED, result=result, error="", **_FREE)
-                )
+                ready = (db.batches.c.id == batch_id) & (db.batches.c.state == BatchState.EMBEDDED)
+                values = {"state": BatchState.INDEXED, "result": result, "error": "", **_FREE}
+                connection.execute(update(db.batches).where(ready).values(**values))
 
-    def failed(self, batch_id: int, error: str, max_attempts: int, suspects: dict[str, str] | None = None) -> Batch:
+    def failed(
+        self,
+        batch_id: int,
+        error: str,
+        max_attempts: int,
+        suspects: dict[str, str] | None = None,
+        *,
+        holder: str | None = None,
+        wait_s: float = 0.0,
+    ) -> Batch:
         """Count a failed attempt and keep its error; too many make the batch dead. Returns the batch.
 
-        An attempt that found a new suspect is not counted: the next one gets further.
+        An attempt that found a new suspect is not counted: the next one gets further. Nor is one of a
+        batch that has got further since, or is not `holder`'s if one is given.
         """
         with self._engine.begin() as connection:
-            row = connection.execute(select(*_BATCH_COLUMNS).where(db.batches.c.id == batch_id).with_for_update()).one()
+            locked = select(db.batches.c.holder, *_BATCH_COLUMNS).where(db.batches.c.id == batch_id).with_for_update()
+            row = connection.execute(locked).one()
             batch = _batch(row)
-            if batch.state in (BatchState.INDEXED, BatchState.DEAD):
-                # Late: its lease passed, and somebody else has done it or given it up.
+            if batch.state in (BatchState.INDEXED, BatchState.DEAD) or holder not in (None, row.holder):
+                # Late: its lease passed, and somebody else has it, has done it or given it up.
                 return batch
             found = set(suspects or ()) - set(batch.suspects)
             attempts = batch.attempts + (0 if found else 1)
-            values: dict[str, Any] = {"attempts": attempts, "error": error, **_FREE}
+            values: dict[str, Any] = {"attempts": attempts, "error": error, "holder": ""}
+            values["lease_until"] = db.clock() + wait_s if wait_s else 0.0
             if attempts >= max_attempts:
                 values["state"] = BatchState.DEAD
             if suspects:
@@ -376,16 +313,30 @@ class Ledger:
 
 
 def _end(
-    connection: Connection, job_id: int, before: Sequence[JobState], *, counts: dict[str, Any], **values: object
+    connection: Connection,
+    job_id: int,
+    before: Sequence[JobState],
+    *,
+    counts: dict[str, Any],
+    holder: str | None = None,
+    **values: object,
 ) -> None:
-    _change(connection, job_id, before, counts=json.dumps(counts), finished_at=db.now(), **values)
+    # By the database's clock: what the job replaced is deleted a grace time after it.
+    ended = {"counts": json.dumps(counts), "finished_at": db.clock()}
+    _change(connection, job_id, before, holder=holder, **ended, **values)
 
 
-def _change(connection: Connection, job_id: int, before: Sequence[JobState], **values: object) -> None:
+def _change(
+    connection: Connection, job_id: int, before: Sequence[JobState], *, holder: str | None, **values: object
+) -> None:
     expected = (db.jobs.c.id == job_id) & db.jobs.c.state.in_(before)
-    if not connection.execute(update(db.jobs).where(expected).values(**values)).rowcount:
-        state = connection.execute(select(db.jobs.c.state).where(db.jobs.c.id == job_id)).scalar()
-        raise InvalidRequest(f"job {job_id} is {state or 'not there'}; it can't become {values['state']} any more")
+    if holder is not None:
+        expected &= db.jobs.c.holder == holder
+    if not connection.execute(update(db.jobs).where(expected).values(**values, **_FREE)).rowcount:
+        row = connection.execute(select(db.jobs.c.state, db.jobs.c.holder).where(db.jobs.c.id == job_id)).first()
+        whose = f", and {row.holder or 'nobody'!r} holds it" if row and holder is not None else ""
+        state = row.state if row else "not there"
+        raise InvalidRequest(f"job {job_id} is {state}{whose}; it can't become {values['state']} any more")
 
 
 def _job_row(connection: Connection, job_id: int) -> Row[Any]:
@@ -404,7 +355,7 @@ def _job(row: Row[Any]) -> Job:
 
 
 def _batch(row: Row[Any]) -> Batch:
-    values = dict(row._mapping)
+    values = {name: row._mapping[name] for name in Batch.__dataclass_fields__}
     values["state"] = BatchState(values["state"])
     values["suspects"] = json.loads(values["suspects"])
     return Batch(**values)

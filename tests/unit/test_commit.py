@@ -242,7 +242,7 @@ def test_a_removed_repository_leaves_the_others_alone(world):
     assert [repo.name for repo in world.catalog.list()] == ["other"]
     assert world.ledger.job(running.id).state is JobState.FAILED
     with pytest.raises(NotFound):
-        remove("r", ledger=world.ledger, catalog=world.catalog, vectors=world.vectors)
+        world.catalog.get("r")
 
 
 def test_a_removal_killed_at_any_step_can_be_repeated_or_indexed_again(tmp_path):
