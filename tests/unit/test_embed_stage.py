@@ -1,5 +1,8 @@
 """The embed stage on real packs, a real ledger and embedders that count."""
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 
@@ -115,6 +118,36 @@ def test_what_the_cache_knows_is_not_embedded_again(ledger, blobs):
 
     assert embedder.seen == ["three\n"]
     assert (ledger.batch(batch).embedded, ledger.batch(batch).cached) == (1, 1)
+
+
+def test_all_that_is_unknown_of_a_batch_is_embedded_in_one_call(ledger, blobs):
+    texts = tuple(f"text {number}\n" for number in range(100))
+    calls = []
+
+    class Embedder(CountingEmbedder):
+        def embed(self, texts):
+            calls.append(len(texts))
+            return super().embed(texts)
+
+    run(chunked_batch(ledger, blobs, [chunked_file(texts=texts)]), ledger, blobs, embedder=Embedder())
+
+    assert calls == [100]
+
+
+def test_batches_of_one_process_are_embedded_side_by_side(ledger, blobs):
+    batches = [chunked_batch(ledger, blobs, [chunked_file(f"{n}.py", (f"text {n}\n",))]) for n in range(3)]
+    together = threading.Barrier(3, timeout=10)
+
+    class Embedder(CountingEmbedder):
+        def embed(self, texts):
+            together.wait()
+            return super().embed(texts)
+
+    embedder, cache = Embedder(), MemoryCache()
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(lambda batch: run(batch, ledger, blobs, cache=cache, embedder=embedder), batches))
+
+    assert all(ledger.batch(batch).state == BatchState.EMBEDDED for batch in batches)
 
 
 def test_fresh_and_cached_vectors_are_the_same_bytes(ledger, blobs):
