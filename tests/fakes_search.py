@@ -191,6 +191,7 @@ class Index:
         ]
         batch = self.ledger.batches(job.id)[0]
         self.ledger.chunked(batch.id, pack=name, chunks=len(pack.chunks), skipped=[])
+        self.ledger.embedded(batch.id, vectors="", embedded=len(pack.chunks), cached=0)
         self.ledger.indexed({batch.id: rows})
         return self.ledger.job(job.id), rows
 
