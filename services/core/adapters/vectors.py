@@ -155,7 +155,7 @@ class EdgeVectors:
             return sum(shard.count(self._filter(shard, where)) for shard in shards)
 
     def maintain(self) -> None:
-        """Begin to seal a shard, take over a sealed one, or join some, as needed; call it now and then while writing."""
+        """Begin to seal a shard, take over a sealed one, or join some, as needed; call it now and then."""
         with self._writing:
             if self._sealing is not None and self._sealing.poll():
                 self._finish_sealing()
