@@ -180,7 +180,7 @@ def test_what_has_the_models_own_index_is_searched_without_a_note(index):
 @pytest.mark.parametrize("mode", [Mode.HYBRID, Mode.SYMBOL, Mode.EXACT])
 def test_an_index_with_another_model_streams_under_the_new_revision(index, mode):
     with index.engine.begin() as connection:
-        index.catalog.set_live(connection, "acme/app", schema="old")
+        connection.exec_driver_sql("UPDATE repos SET schema = 'old' WHERE name = 'acme/app'")
     index.vectors.points.clear()  # each model has a store of its own
     index.begin("acme/app", {"src/retry.py": SOURCE["src/retry.py"]}, revision="def456", first=True)
 
