@@ -89,13 +89,8 @@ def moved(source: str, url: str) -> str:
     return f"{start}{path}.git" if old.path.endswith(".git") else f"{start}{path}"
 
 
-def allow_list(text: str) -> frozenset[str]:
-    """Return the hosts of a comma-separated list, each a name or address, with ``:port`` if only that one is meant."""
-    return frozenset(part.strip().lower() for part in text.split(",")) - {""}
-
-
 def is_allowed(url: str, allow: Collection[str]) -> bool:
-    """Whether the host of an address is on an allow-list."""
+    """Whether the host of an address is on a list of names and addresses, some with ``:port``; in lower case."""
     try:
         address = parse(url)
     except InvalidRequest:

@@ -7,7 +7,6 @@ import threading
 from typing import Any
 
 from services.chunker.source import check_name, describe
-from services.core.addresses import allow_list
 from services.core.catalog import Repo
 from services.core.errors import InvalidRequest, QuarryError
 from services.core.ledger import OPEN_STATES, Job, JobState
@@ -44,7 +43,7 @@ def request_job(
 
 
 def _register(owner: Owner, location: str, name: str | None, ref: str | None, allow_local: bool) -> tuple[Repo, str]:
-    allow_hosts = allow_list(owner.settings.git_allow)
+    allow_hosts = owner.settings.allowed_git_hosts
     kind, source, default_name = describe(location, allow_local=allow_local, allow_hosts=allow_hosts)
     repo = owner.catalog.add(check_name(name or default_name), kind, source, ref or "")
     return repo, (repo.ref if repo.revision else "") if ref is None else ref

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from services.chunker import git, mirror
 from services.chunker.source import Limits, open_source
-from services.core.addresses import allow_list
 from services.core.catalog import Repo
 from services.core.ports import Source
 from services.embedded.owner import Owner
@@ -33,7 +32,7 @@ def find_revision(owner: Owner, repo: Repo) -> Iterator[Revision]:
     limits = Limits(max_file_bytes=owner.settings.max_file_bytes)
     kind, location, revision = repo.kind, repo.source, ""
     if kind == "url":
-        protocols = mirror.protocols_for(repo.source, allow_list(owner.settings.git_allow))
+        protocols = mirror.protocols_for(repo.source, owner.settings.allowed_git_hosts)
         directory, revision = mirror.fetch(repo.source, owner.home.mirrors, repo.ref, allow_protocols=protocols)
         kind, location = "git", str(directory)
     elif kind == "git":

@@ -8,7 +8,6 @@ from services.api.app import create_app
 from services.api.guard import own_names
 from services.api.jobs import Jobs
 from services.chunker.source import describe
-from services.core.addresses import allow_list
 from services.core.catalog import Catalog
 from services.core.deliveries import Deliveries
 from services.core.errors import InvalidRequest
@@ -52,7 +51,7 @@ def web_app(owner: Owner, runner: JobRunner, host: str) -> Any:
     """
     configured = owner.settings.allowed_hosts
     private = is_loopback(host) and not configured.strip()
-    jobs: Jobs = runner if private else AddressesOnly(runner, owner.catalog, allow_list(owner.settings.git_allow))
+    jobs: Jobs = runner if private else AddressesOnly(runner, owner.catalog, owner.settings.allowed_git_hosts)
     return _app(owner, jobs, allowed_hosts=own_names(host, configured))
 
 
