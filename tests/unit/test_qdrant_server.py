@@ -84,6 +84,13 @@ def test_the_result_of_a_request_is_returned():
     assert headers["Content-Type"] == "application/json"
 
 
+def test_answers_are_asked_for_uncompressed():
+    with canned(OK) as (server, connection):
+        connection.read("/collections")
+
+        assert server.asked[0][2]["Accept-Encoding"] == "identity"
+
+
 def test_the_api_key_goes_with_every_request():
     with canned(OK, api_key="secret") as (server, connection):
         connection.read("/collections")

@@ -19,7 +19,7 @@ INDEXES: dict[str, dict[str, Any]] = {
     "retired": {"type": "integer", "lookup": True, "range": False, "enable_hnsw": False},
 }
 # Kilobytes of vectors in a segment before it gets a graph and codes: 100,000 points of 256 dimensions, which are
-# searched one by one in 10 ms. Building a graph took most of the server's time in indexing a repository of half that size.
+# searched one by one in 10 ms. Making a graph took most of the server's time in indexing a repository of half that.
 _INDEXING_THRESHOLD_KB = 50_000
 # Ten times what a search asks for, and four times the largest upsert: what exceeds them is a mistake.
 _MAX_LIMIT = 10_000

@@ -24,6 +24,9 @@ OLDEST = (1, 19)
 _CONNECT_S = 0.5
 # The server closes idle connections after 5 s; a request on one that is just being closed fails.
 _KEEP_IDLE_S = 3.0
+# The server sends what it compresses in pieces that wait for each other's acknowledgement: of 100 candidates
+# a search took 48 ms instead of 3 (Qdrant 1.19.0, Linux).
+_PLAIN = {"Accept-Encoding": "identity"}
 # A connection may be cut in the moment of a restart. All requests made here may be repeated.
 _CUT = (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError)
 
@@ -42,7 +45,7 @@ class QdrantServer:
         self._write_timeout_s = write_timeout_s
         self._closed = False
         # As a header: the client warns of an API key on plain HTTP, which is what a private network speaks.
-        headers = {"api-key": api_key} if api_key else {}
+        headers = _PLAIN | ({"api-key": api_key} if api_key else {})
         limits = httpx.Limits(max_connections=64, max_keepalive_connections=16, keepalive_expiry=_KEEP_IDLE_S)
         try:
             self._client = QdrantClient(url=url, headers=headers, check_compatibility=False, limits=limits)
