@@ -20,6 +20,7 @@ class Settings:
     home: the data directory of the embedded mode; in the distributed one, where the cloner keeps its mirrors.
     workers: processes that chunk and embed; 0 means one per available core.
     embedder: ``static``, ``onnx`` or ``triton``.
+    onnx_provider: what the onnx embedder computes on, ``cpu`` or ``cuda``.
     model: folder of the model for that embedder; empty means the shipped one.
     cache: whether embeddings are cached at all.
     cache_size_mb: limit of the embedding cache, 10^6 bytes; least recently used go first.
@@ -53,6 +54,7 @@ class Settings:
     home: Path = Path(".quarry")
     workers: int = 0
     embedder: str = "static"
+    onnx_provider: str = "cpu"
     model: str = ""
     cache: bool = True
     cache_size_mb: int = 1000
@@ -128,6 +130,8 @@ class Settings:
     def _checked(self) -> "Settings":
         if self.embedder not in ("static", "onnx", "triton"):
             raise InvalidRequest(f"QUARRY_EMBEDDER={self.embedder!r} is unknown; use 'static', 'onnx' or 'triton'")
+        if self.onnx_provider not in ("cpu", "cuda"):
+            raise InvalidRequest(f"QUARRY_ONNX_PROVIDER={self.onnx_provider!r} is unknown; use 'cpu' or 'cuda'")
         for name in ("cache_size_mb", "max_file_bytes", "batch_bytes", "max_attempts", "shard_points", "max_open_jobs"):
             if getattr(self, name) < 1:
                 raise InvalidRequest(f"QUARRY_{name.upper()}={getattr(self, name)} must be at least 1")

@@ -124,12 +124,13 @@ def open_embedder(settings: Settings, *, threads: int = 1, urgent: bool = False)
         return _open_triton(settings, urgent=urgent)
     if settings.embedder == "onnx":
         try:
-            from services.core.adapters.onnx import OnnxEmbedder, model_files
+            from services.core.adapters.onnx import OnnxEmbedder, providers
+            from services.core.model_files import model_files
         except ImportError as error:
             raise Unavailable(
                 f"the onnx embedder needs {error.name!r}: pip install 'quarry[cpu]' or '[gpu]'"
             ) from error
-        return OnnxEmbedder(model_files(settings), threads=threads)
+        return OnnxEmbedder(model_files(settings), threads=threads, providers=providers(settings.onnx_provider))
     from services.core.adapters.static import StaticEmbedder
 
     return StaticEmbedder(settings.static_model)
@@ -139,11 +140,12 @@ def _open_triton(settings: Settings, *, urgent: bool) -> Embedder:
     required(settings, "triton_url")
     try:
         from services.core.adapters.triton import BULK, QUERY, TritonEmbedder
-        from services.core.model_files import model_files
+        from services.core.model_files import expected_identity, tokenizer_file
     except ImportError as error:
         raise Unavailable(f"the triton embedder needs {error.name!r}: pip install 'quarry[triton]'") from error
-    tokenizer = model_files(settings).tokenizer
-    return TritonEmbedder(settings.triton_url, tokenizer, calls=QUERY if urgent else BULK)
+    # Knowing what to expect, it connects to nothing before it is used: after a worker has forked.
+    expected, calls = expected_identity(settings), QUERY if urgent else BULK
+    return TritonEmbedder(settings.triton_url, tokenizer_file(settings), expected=expected, calls=calls)
 
 
 def schema_of(embedder: Embedder) -> str:
