@@ -82,11 +82,11 @@ class _Facts:
 
 
 def ask(corpus: Corpus, seed: int) -> Iterator[Question]:
-    """Yield questions for ever, in the order of `KINDS`."""
+    """Return questions without end, in the order of `KINDS`."""
+    # Now, not at the first question: that would hold up all users of a load generator, and then let them go at once.
     facts = _facts(corpus)
     rng = random.Random(seed)
-    for kind in cycle(KINDS):
-        yield _question(kind, facts, rng)
+    return (_question(kind, facts, rng) for kind in cycle(KINDS))
 
 
 def fault(question: Question, answer: dict[str, Any], corpus: Corpus, moving: frozenset[str] = frozenset()) -> str:

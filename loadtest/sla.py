@@ -14,6 +14,12 @@ from loadtest.levels import Gate
 # Locust's own limit: above, response times are waiting times of the load generator.
 MAX_GENERATOR_CPU = 0.9
 PERCENTS = (50, 95, 99)
+# What is offered evenly may come to one or two requests more in a window, and to a few more where answers were late.
+_TOLERANCE = 1.03
+_EDGE_REQUESTS = 2
+# What is offered evenly may come to one or two requests more in a window, and to a few more where answers were late.
+_TOLERANCE = 1.03
+_EDGE_REQUESTS = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +74,7 @@ class Entry:
     checks: tuple[Check, ...]
     max_ms: float
     errors: tuple[str, ...]
+    most_requests: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,13 +131,22 @@ def _entry(name: str, gate: Gate, samples: list[Sample], offered_per_s: float, w
         checks.append(Check("rate", achieved_per_s / offered_per_s, gate.rate, at_least=True))
     errors = dict.fromkeys(sample.error for sample in samples if sample.error)
     return Entry(
-        name, offered_per_s, achieved_per_s, len(samples), tuple(checks), max(times, default=0.0), tuple(errors)
+        name,
+        offered_per_s,
+        achieved_per_s,
+        len(samples),
+        tuple(checks),
+        max_ms=max(times, default=0.0),
+        errors=tuple(errors),
+        most_requests=offered_per_s * window_s * _TOLERANCE + _EDGE_REQUESTS if offered_per_s else math.inf,
     )
 
 
 def _problems(entry: Entry) -> list[str]:
     """Return one line, with the first error as an example, or none."""
     broken = [check for check in entry.checks if not check.held]
+    if entry.requests > entry.most_requests:
+        return [f"{entry.name}: {entry.requests} requests are more than was offered; the load generator lost its pace"]
     if not broken:
         return []
     said = "; ".join(f"{check.figure} {check.value:.4g}, {check.bound} {check.limit:.4g}" for check in broken)

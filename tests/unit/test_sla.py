@@ -52,6 +52,7 @@ def test_what_keeps_every_limit_is_held():
         (_traffic(*[Sample("search", 1009, 1.0, missed=True)] * 11), "missed 0.11, at most 0.1"),
         (_traffic(count=94), "rate 0.94, at least 0.95"),
         (_traffic(count=40), "requests 40, at least 50"),
+        (_traffic(*[Sample("search", 1009, 5.0)] * 6, count=106), "106 requests are more than was offered"),
         (_traffic(cpu=0.95), "load generator used 95%"),
         (_traffic(cpu=float("nan")), "load generator used nan"),
         (_traffic(Sample("other", 1009, 1.0)), "other: has no gate"),

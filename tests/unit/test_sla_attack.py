@@ -3,6 +3,8 @@
 Locust changes sockets and threads of its process, so it runs in one of its own, as always.
 """
 
+import itertools
+import statistics
 from dataclasses import replace
 
 import pytest
@@ -35,6 +37,10 @@ _PROFILE = Profile(
     gates=dict.fromkeys([f"search {kind}" for kind in _KINDS], _GATE) | dict.fromkeys(_CHANGES + _PUSHES, _SLOW_GATE),
 )
 
+_SEARCHING = replace(
+    _PROFILE, search=Load(10, 2.0), index=_NONE, push=_NONE, gates={f"search {kind}": _SLOW_GATE for kind in _KINDS}
+)
+
 
 def _attack(fake, profile, folder):
     with serving(fake) as url, stack(profile, folder, url) as plan:
@@ -54,6 +60,16 @@ def test_right_answers_in_time_are_held_at_the_offered_rate_and_nothing_is_left_
     assert fake.repos == {}
 
 
+def test_requests_are_spread_evenly_over_time(tmp_path):
+    with serving(FakeQuarry()) as url, stack(_SEARCHING, tmp_path, url) as plan:
+        started = sorted(sample.started_at for sample in attack(plan, tmp_path).samples)
+
+    gaps = [after - before for before, after in itertools.pairwise(started)]
+
+    # 20 a second; users that went in step would have gaps near 0.
+    assert statistics.median(gaps) == pytest.approx(0.05, rel=0.5)
+
+
 def test_a_fast_wrong_answer_is_not_held_nor_is_a_right_one_that_is_late(tmp_path, monkeypatch):
     monkeypatch.setenv(SECRET_VARIABLE, "another secret")
     faults = {"hybrid": "slow", "lexical": "wrong", "symbol": "odd", "semantic": "lost", "exact": "refusing"}
@@ -69,11 +85,6 @@ def test_a_fast_wrong_answer_is_not_held_nor_is_a_right_one_that_is_late(tmp_pat
     assert "index to found: what was indexed is not found" in said
     assert "push to found: status 401 instead of 202" in said
     assert "rate" not in next(problem for problem in verdict.problems if "search words" in problem)
-
-
-_SEARCHING = replace(
-    _PROFILE, search=Load(10, 2.0), index=_NONE, push=_NONE, gates={f"search {kind}": _SLOW_GATE for kind in _KINDS}
-)
 
 
 def test_a_rate_that_is_not_achieved_is_not_held(tmp_path):
