@@ -1,7 +1,7 @@
 """The web application: the HTTP API, the Model Context Protocol, and the page."""
 
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from threading import BoundedSemaphore
 
 from flask import Flask, Response, g, request
@@ -13,7 +13,7 @@ from services.api.mcp import mcp_views
 from services.api.metrics import Metrics
 from services.api.problems import answer_errors
 from services.api.search import Searcher
-from services.api.services import Services
+from services.api.services import Depths, Services
 from services.api.views_operations import operation_views
 from services.api.views_pages import page_views
 from services.api.views_repos import repo_views
@@ -46,6 +46,8 @@ def create_app(
     event_poll_s: float = _EVENT_POLL_S,
     deliveries: Deliveries | None = None,
     webhook_secret: str = "",
+    depths: Depths | None = None,
+    check_ready: Callable[[], None] = lambda: None,
 ) -> Flask:
     """Return the WSGI application.
 
@@ -53,7 +55,19 @@ def create_app(
     """
     metrics = Metrics()
     streams = BoundedSemaphore(event_streams)
-    services = Services(searcher, jobs, catalog, ledger, metrics, streams, event_poll_s, deliveries, webhook_secret)
+    services = Services(
+        searcher,
+        jobs,
+        catalog,
+        ledger,
+        metrics,
+        streams,
+        event_poll_s,
+        deliveries,
+        webhook_secret,
+        depths,
+        check_ready,
+    )
     app = Flask(__name__)
     app.config["MAX_CONTENT_LENGTH"] = _MAX_BODY_BYTES
     app.config["SEND_FILE_MAX_AGE_DEFAULT"] = _STATIC_MAX_AGE_S

@@ -1,6 +1,10 @@
 """What the API counts, in Prometheus's text format."""
 
+from collections.abc import Mapping
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from services.core.leases import Priority
 
 # Seconds. The goals are 20 and 100 ms, so the steps are finest there.
 _BUCKETS = (0.002, 0.005, 0.01, 0.02, 0.035, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1, 2.5, 5, 10, 30)
@@ -42,6 +46,19 @@ class Metrics:
         )
         self.points = Gauge("quarry_points", "Points that searches can see.", registry=self.registry)
         self.repos = Gauge("quarry_repos", "Repositories in the catalog.", registry=self.registry)
+
+        self.depth = Gauge(
+            "quarry_queue_depth",
+            "Jobs (stage plan) and batches that wait or are being worked on.",
+            ["stage", "priority"],
+            registry=self.registry,
+        )
+
+    def waits(self, depths: Mapping[tuple[str, Priority], int]) -> None:
+        """Show how much there is to do, by (stage, class)."""
+        for stage in ("plan", "chunk", "embed", "index"):
+            for priority in Priority:
+                self.depth.labels(stage, priority.value).set(depths.get((stage, priority), 0))
 
     def searched(self, mode: str, took_ms: float, damaged: int) -> None:
         """Count a search."""

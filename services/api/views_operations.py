@@ -19,6 +19,7 @@ def operation_views(services: Services) -> Blueprint:
 
     @views.get("/readyz")
     def ready() -> dict[str, str]:
+        services.check_ready()
         services.catalog.list()
         _points(services)
         return {"status": "ready"}
@@ -27,6 +28,8 @@ def operation_views(services: Services) -> Blueprint:
     def metrics() -> Response:
         services.metrics.points.set(_points(services))
         services.metrics.repos.set(len(services.catalog.list()))
+        if services.depths is not None:
+            services.metrics.waits(services.depths())
         return Response(services.metrics.text(), content_type="text/plain; version=0.0.4; charset=utf-8")
 
     @views.get("/openapi.json")

@@ -62,6 +62,7 @@ class Cloner:
             schema=schema,
             plan=kept.store(self.blobs),
             first=base is None,
+            holder=job.holder,
             batches=parts,
             sources=[self.blobs.put(write_source_pack(part, source.read(part))) for part in parts],
         )
@@ -76,4 +77,4 @@ class Cloner:
             "cached": 0,
             "skipped": manifest.skip_counts(),
         }
-        self.ledger.finish_job(job.id, JobState.DONE, counts=counts)
+        self.ledger.finish_job(job.id, JobState.DONE, counts=counts, holder=job.holder)

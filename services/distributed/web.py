@@ -12,6 +12,7 @@ from services.api.guard import own_names
 from services.api.search import Searcher
 from services.core import log as logs
 from services.core.catalog import Catalog, Schema
+from services.core.deliveries import Deliveries
 from services.core.desk import Desk
 from services.core.errors import QuarryError, Unavailable
 from services.core.ports import Embedder
@@ -19,6 +20,7 @@ from services.core.settings import Settings
 from services.core.wiring import open_collections, open_embedder, open_served_vectors, required, schema_of
 from services.distributed.jobs import QueuedJobs
 from services.distributed.queue import CeleryQueue, make_app
+from services.distributed.takeover import Takeover
 from services.indexer.collection import prepare
 
 log = logging.getLogger(__name__)
@@ -52,7 +54,8 @@ def web_app(settings: Settings, desk: Desk, embedder: Embedder) -> Any:
     """
     schema = Schema(schema_of(embedder), embedder.dim)
     catalog = Catalog(desk.engine, schema.name)
-    collection = prepare(open_collections(settings), schema.name, schema.dim)
+    collections = open_collections(settings)
+    collection = prepare(collections, schema.name, schema.dim)
     searcher = Searcher(
         embedder=embedder,
         vectors=open_served_vectors(settings, collection, schema.dim),
@@ -62,8 +65,17 @@ def web_app(settings: Settings, desk: Desk, embedder: Embedder) -> Any:
         scan_timeout_s=settings.scan_timeout_s,
         schema=schema.name,
     )
-    allowed = own_names(settings.host, settings.allowed_hosts)
-    return create_app(searcher, jobs=QueuedJobs(desk), catalog=catalog, ledger=desk.ledger, allowed_hosts=allowed)
+    return create_app(
+        searcher,
+        jobs=QueuedJobs(desk),
+        catalog=catalog,
+        ledger=desk.ledger,
+        allowed_hosts=own_names(settings.host, settings.allowed_hosts),
+        deliveries=Deliveries(desk.engine),
+        webhook_secret=settings.webhook_secret,
+        depths=desk.leases.depths,
+        check_ready=Takeover(desk, schema, collections).check,
+    )
 
 
 def _when_ready(settings: Settings) -> Any:

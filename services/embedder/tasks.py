@@ -4,6 +4,7 @@ from functools import cached_property
 
 from services.core.catalog import Schema
 from services.core.desk import Desk, Tasks
+from services.core.errors import InvalidRequest, Unavailable
 from services.core.leases import Priority
 from services.core.ledger import BatchState
 from services.core.ports import Embedder, EmbeddingCache, Emit
@@ -40,7 +41,23 @@ class _Embedding:
 
     def embed(self, batch_id: int, priority: Priority) -> None:
         def work(emit: Emit) -> None:
+            self._check_model(batch_id)
             ledger, blobs = self._desk.ledger, self._desk.blobs
             embed(batch_id, ledger=ledger, blobs=blobs, cache=self._cache, embedder=self._embedder, emit=emit)
 
         self._desk.on_batch(batch_id, BatchState.CHUNKED, priority, work)
+
+    def _check_model(self, batch_id: int) -> None:
+        """Refuse a batch of a job for another model.
+
+        Raises:
+            InvalidRequest: that model has been given up meanwhile.
+            Unavailable: it is a newer one, whose embedders take it.
+        """
+        wanted = self._desk.ledger.job(self._desk.ledger.batch(batch_id).job).schema
+        mine = schema_of(self._embedder)
+        if wanted == mine:
+            return
+        if self._desk.active_schema().name == mine:
+            raise InvalidRequest(f"the model changed to {mine!r} while this was indexed for {wanted!r}")
+        raise Unavailable(f"this embedder is for {mine!r}, the batch for {wanted!r}")
