@@ -4,6 +4,7 @@ import threading
 import pytest
 
 from services.api.app import create_app
+from services.core.errors import QueueFull
 from services.core.ledger import JobState
 from services.core.model import Skipped, SkipReason
 from tests.fakes_search import Index
@@ -50,6 +51,10 @@ def test_a_repository_to_index_gets_a_job(client, index):
         {"source": "x" * 5000},
         {"source": "/x", "name": 5},
         {"source": "/x", "branch": "y"},
+        {"source": "/x", "webhook_secret": "too-short"},
+        {"source": "/x", "webhook_secret": "x" * 256},
+        {"source": "/x", "webhook_secret": 1234567890123456},
+        {"source": "/x", "webhook_secret": "a\0" * 16},
     ],
     ids=lambda body: str(body)[:30],
 )
@@ -58,6 +63,19 @@ def test_a_repository_that_can_not_be_one_is_refused(client, index, body):
 
     assert (response.status_code, response.json["error"]["code"]) == (400, "invalid_request")
     assert index.jobs.submitted == []
+
+
+def test_a_repository_keeps_its_webhook_secret_and_shows_it_to_nobody(client, index):
+    secret = "a-secret-of-24-character"
+
+    answers = [client.post("/v1/repos", json={"source": "/srv/new", "webhook_secret": secret})]
+    answers += [client.post("/v1/repos", json={"source": "/srv/new", "webhook_secret": None})]
+    answers += [client.get(address) for address in ("/v1/repos", "/v1/repos/new", "/repos", "/repos/new")]
+
+    assert index.catalog.get("new").webhook_secret == secret
+    assert [answer.status_code for answer in answers] == [202, 202, 200, 200, 200, 200]
+    assert not any(secret in answer.text for answer in answers)
+    assert secret not in repr(index.catalog.get("new"))
 
 
 def test_repositories_are_listed_without_credentials(client):
@@ -127,6 +145,32 @@ def test_a_job_that_is_not_there_is_a_404(client, name):
     for address in (f"/v1/jobs/{name}", f"/v1/jobs/{name}/events"):
         response = client.get(address)
         assert (response.status_code, response.json["error"]["code"]) == (404, "not_found")
+
+
+def test_a_failed_job_is_retried_and_others_are_not(client, index):
+    job = index.ledger.create_job("team/app")
+    too_early = client.post(f"/v1/jobs/{job.id}/retry")
+    index.ledger.finish_job(job.id, JobState.FAILED, error="no such host")
+
+    response = client.post(f"/v1/jobs/{job.id}/retry")
+
+    assert (too_early.status_code, too_early.json["error"]["code"]) == (400, "invalid_request")
+    assert (response.status_code, response.json["repo"]) == (202, "team/app")
+    assert response.headers["Location"] == f"/v1/jobs/{response.json['job']['id']}"
+    assert client.post("/v1/jobs/999/retry").status_code == 404
+    assert client.post(f"/v1/jobs/{job.id}/retry", data={"a": "form"}).status_code == 415
+
+
+def test_a_full_queue_says_when_to_come_again(client, index):
+    def full(*_arguments):
+        raise QueueFull("1000 jobs wait or run, the limit is 1000")
+
+    index.jobs.submit = full
+
+    response = client.post("/v1/repos", json={"source": "/srv/new"})
+
+    assert (response.status_code, response.json["error"]["code"]) == (503, "queue_full")
+    assert response.headers["Retry-After"] == "30"
 
 
 def test_events_follow_a_job_to_its_end(client, index):

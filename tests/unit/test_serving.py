@@ -5,9 +5,12 @@ from types import SimpleNamespace
 
 import pytest
 
+from services.core.errors import InvalidRequest, NotFound
+from services.core.ledger import JobState
 from services.core.settings import Settings
-from services.embedded.jobs import request_job
-from services.embedded.serving import is_loopback, web_app
+from services.embedded.jobs import JobRunner, request_job
+from services.embedded.launcher import Interpreters
+from services.embedded.serving import AddressesOnly, is_loopback, web_app
 from tests.fakes_search import Index
 
 URL = "https://example.org/team/app.git"
@@ -125,3 +128,39 @@ def test_the_same_address_again_keeps_its_name(serve):
 
     assert (first.status_code, second.status_code) == (202, 202)
     assert first.json["job"]["id"] == second.json["job"]["id"]
+
+
+@pytest.mark.parametrize("source", ["https://10.0.0.5/team/app", "https://127.1/team/app", "git@127.0.0.1:team/app"])
+def test_a_private_host_is_refused_where_others_can_ask(serve, source):
+    response = submit(serve("0.0.0.0"), source)
+
+    assert (response.status_code, response.json["error"]["code"]) == (400, "invalid_request")
+    assert submit(serve("127.0.0.1"), "https://10.0.0.5/team/app").status_code == 202
+
+
+def test_a_host_on_the_list_is_taken_by_plain_http(serve):
+    assert submit(serve("0.0.0.0"), "http://example.org/team/app").status_code == 202
+    assert submit(serve("127.0.0.1"), "http://example.net/team/app", name="other").status_code == 400
+
+
+@pytest.mark.parametrize("only_addresses", [True, False])
+def test_a_known_repository_is_looked_at_and_a_failed_job_retried_whatever_its_source(tmp_path, only_addresses):
+    index = Index(tmp_path)
+    home = SimpleNamespace(run=tmp_path)
+    owner = SimpleNamespace(catalog=index.catalog, ledger=index.ledger, settings=Settings(), home=home)
+    runner = JobRunner(owner, Interpreters())
+    jobs = AddressesOnly(runner, index.catalog) if only_addresses else runner
+    (tmp_path / "project").mkdir()
+    index.catalog.add("here", "directory", str(tmp_path / "project"), "")
+
+    first = jobs.look("here")
+    assert jobs.look("here") == first
+    with pytest.raises(InvalidRequest, match="only a failed one can be retried"):
+        jobs.retry(first)
+    index.ledger.finish_job(first, JobState.FAILED, error="no such host")
+    again = jobs.retry(first)
+
+    assert index.ledger.job(again).state is JobState.QUEUED
+    assert index.ledger.job(again).repo == "here"
+    with pytest.raises(NotFound):
+        jobs.look("nope")
