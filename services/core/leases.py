@@ -5,7 +5,8 @@ run by the database's clock. Whatever is past its lease is free again, whoever h
 message that comes late or twice finds the row held, or moved on.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -26,7 +27,8 @@ class Priority(StrEnum):
 
 
 _URGENCY = {Priority.INTERACTIVE: 0, Priority.PUSH: 1, Priority.BULK: 2}
-_URGENCY_SQL = case({priority.value: rank for priority, rank in _URGENCY.items()}, value=db.jobs.c.priority, else_=9)
+# Any number; the class of the locks of `alone`.
+_ALONE_LOCKS = 7_150_422
 # Which stage takes a batch on from each state.
 STAGE_OF = {BatchState.PLANNED: "chunk", BatchState.CHUNKED: "embed", BatchState.EMBEDDED: "index"}
 
@@ -66,18 +68,18 @@ class Leases:
                 connection.execute(update(db.jobs).where(jobs.id == row.id).values(priority=higher))
             else:
                 _refuse_when_full(connection, max_open)
-                values = {"repo": repo, "ref": ref, "state": JobState.QUEUED, "created_at": db.now()}
-                added = insert(db.jobs).values(**values, priority=priority).returning(jobs.id)
-                job_id = connection.execute(added).scalar_one()
+                job_id = _add(connection, repo, ref, priority)
         return self._ledger.job(row.id if row else job_id), row is None
 
     def claim_job(self, job_id: int, states: Sequence[JobState], holder: str, lease_s: float) -> Job | None:
-        """Take a job in one of `states`; None if it is held, over, or another of its repository runs."""
+        """Take a job in one of `states`; None if it is held or in none of them.
+
+        Of a repository's open jobs one is worked on at a time; cleaning up after those that ended is not held up.
+        """
         jobs = db.jobs.c
         repo = self._ledger.job(job_id).repo
-        running = db.jobs.alias()
-        other_runs = exists().where(running.c.repo == repo, running.c.id != job_id, _busy(running.c, STARTED_STATES))
-        free = (jobs.id == job_id) & jobs.state.in_(states) & _unheld(jobs) & ~other_runs
+        admitted = jobs.state.not_in(OPEN_STATES) | ~_another_is_busy()
+        free = (jobs.id == job_id) & jobs.state.in_(states) & _unheld(jobs) & admitted
         with self._engine.begin() as connection:
             _lock_repo(connection, repo)
             if not _take(connection, db.jobs, free, holder, lease_s):
@@ -107,14 +109,29 @@ class Leases:
     def release_batch(self, batch_id: int, holder: str, *, wait_s: float, error: str) -> None:
         """Give a batch back undone through no fault of its own; it is not sent again before `wait_s`."""
         batches = db.batches.c
-        self._release(db.batches, (batches.id == batch_id) & (batches.holder == holder), wait_s, error)
+        mine = (batches.id == batch_id) & (batches.holder == holder)
+        free = {"holder": "", "lease_until": db.clock() + wait_s, "error": error}
+        with self._engine.begin() as connection:
+            connection.execute(update(db.batches).where(mine).values(**free))
 
-    def release_job(self, job_id: int, holder: str, *, wait_s: float, error: str, counted: bool = True) -> int:
-        """Give a job back undone and return how many attempts at it have failed, this one included if `counted`."""
+    def release_job(self, job_id: int, holder: str, *, wait_s: float, error: str, counted: bool = True) -> int | None:
+        """Give a job back and return how many attempts at it have failed, this one included if `counted`.
+
+        None if it is not the holder's any more. Why a job has ended stays.
+        """
         jobs = db.jobs.c
-        mine = (jobs.id == job_id) & (jobs.holder == holder)
-        self._release(db.jobs, mine, wait_s, error, attempts=jobs.attempts + (1 if counted else 0))
-        return self._ledger.job(job_id).attempts
+        return self._release_job(job_id, jobs.holder == holder, wait_s, error, counted=counted)
+
+    def take_back_batch(self, batch_id: int) -> bool:
+        """Free a batch if it is overdue; False if it is not any more, or another has done that."""
+        batches = db.batches.c
+        with self._engine.begin() as connection:
+            freed = update(db.batches).where((batches.id == batch_id) & _overdue(batches))
+            return connection.execute(freed.values(holder="", lease_until=0.0)).rowcount > 0
+
+    def take_back_job(self, job_id: int, error: str) -> int | None:
+        """Free a job if it is overdue and return how many attempts at it have failed; None if it is not any more."""
+        return self._release_job(job_id, _overdue(db.jobs.c), 0.0, error, counted=True)
 
     def sent(self, waiting: Sequence[Waiting], patience_s: float) -> None:
         """Record that messages are on the way: their rows are not sent again before `patience_s`."""
@@ -126,20 +143,24 @@ class Leases:
                     connection.execute(update(table).where(unheld).values(lease_until=db.clock() + patience_s))
 
     def waiting(self, limit: int) -> list[Waiting]:
-        """Return up to `limit` batches and jobs that nobody holds, with no message under way, urgent ones first."""
+        """Return batches and jobs that nobody holds, with no message under way, urgent ones first.
+
+        Up to `limit` of each stage and class: a thousand that wait for one stage don't hide what waits for another.
+        """
         batches, jobs = db.batches.c, db.jobs.c
-        query = (
-            select(batches.id, batches.state, jobs.priority)
+        number = func.row_number().over(partition_by=(batches.state, jobs.priority), order_by=batches.id)
+        numbered = (
+            select(batches.id, batches.state, jobs.priority, number.label("number"))
             .join_from(db.batches, db.jobs, jobs.id == batches.job)
             .where(batches.state.in_(list(STAGE_OF)), jobs.state.in_(STARTED_STATES), _quiet(batches))
-            .order_by(_URGENCY_SQL, batches.id)
-            .limit(limit)
+            .subquery()
         )
+        query = select(numbered).where(numbered.c.number <= limit).order_by(numbered.c.id)
         with self._engine.connect() as connection:
             rows = connection.execute(query).all()
             found = [Waiting(STAGE_OF[BatchState(row.state)], row.id, Priority(row.priority)) for row in rows]
             found += self._waiting_jobs(connection, limit)
-        return sorted(found, key=lambda each: _URGENCY[each.priority])[:limit]
+        return sorted(found, key=lambda each: _URGENCY[each.priority])
 
     def overdue(self) -> list[int]:
         """Return the batches whose holder has let the lease pass: it was killed, or takes too long."""
@@ -148,28 +169,50 @@ class Leases:
             select(batches.id)
             .join_from(db.batches, db.jobs, jobs.id == batches.job)
             .where(batches.state.in_(list(STAGE_OF)), jobs.state.in_(STARTED_STATES))
-            .where(batches.holder != "", batches.lease_until < db.clock())
+            .where(_overdue(batches))
         )
         with self._engine.connect() as connection:
             return list(connection.execute(query).scalars())
 
     def overdue_jobs(self) -> list[int]:
-        """Return the open jobs whose planner or committer has let its lease pass."""
+        """Return the jobs whose planner, committer or cleaner has let its lease pass."""
         jobs = db.jobs.c
-        overdue = jobs.state.in_(OPEN_STATES) & (jobs.holder != "") & (jobs.lease_until < db.clock())
         with self._engine.connect() as connection:
-            return list(connection.execute(select(jobs.id).where(overdue)).scalars())
+            return list(connection.execute(select(jobs.id).where(_overdue(jobs))).scalars())
 
     def to_clean(self, grace_s: float) -> list[int]:
-        """Return the ended jobs whose points nobody can be reading any more, `grace_s` after a commit."""
+        """Return the jobs that `may_be_cleaned`, without those whose message is under way."""
         jobs = db.jobs.c
-        batches = db.batches.c
-        # A worker that has not heard of the failure may still be writing.
-        written = exists().where(batches.job == jobs.id, batches.holder != "", batches.lease_until >= db.clock())
-        past = (jobs.cleanup == Cleanup.STAGED) & ~written | (jobs.finished_at < db.clock() - grace_s)
-        query = select(jobs.id).where(jobs.cleanup != Cleanup.NOTHING, past, _quiet(jobs))
         with self._engine.connect() as connection:
-            return list(connection.execute(query).scalars())
+            due = select(jobs.id).where(_cleanable(grace_s), _quiet(jobs)).order_by(jobs.id)
+            return list(connection.execute(due).scalars())
+
+    def may_be_cleaned(self, job_id: int, grace_s: float) -> bool:
+        """Tell whether nobody can be writing the points of a job that failed, or reading those one has replaced.
+
+        The latter is so `grace_s` after its commit.
+        """
+        with self._engine.connect() as connection:
+            cleanable = select(db.jobs.c.id).where(db.jobs.c.id == job_id, _cleanable(grace_s))
+            return connection.execute(cleanable).first() is not None
+
+    def is_worked_on(self, repo: str) -> bool:
+        """Tell whether somebody holds a job of a repository, or a batch of one."""
+        jobs, batches = db.jobs.c, db.batches.c
+        job = exists().where(jobs.repo == repo, _held(jobs))
+        batch = exists().where(jobs.repo == repo, batches.job == jobs.id, _held(batches))
+        with self._engine.connect() as connection:
+            return bool(connection.execute(select(job | batch)).scalar())
+
+    @contextmanager
+    def alone(self, name: str) -> Iterator[bool]:
+        """Yield whether no other process is inside for the same `name`; only PostgreSQL has several."""
+        with self._engine.begin() as connection:
+            if connection.dialect.name != "postgresql":
+                yield True
+                return
+            locked = func.pg_try_advisory_xact_lock(_ALONE_LOCKS, func.hashtext(name))
+            yield bool(connection.execute(select(locked)).scalar())
 
     def is_indexed(self, job_id: int) -> bool:
         """Tell whether a running job waits for nothing but its commit."""
@@ -198,25 +241,23 @@ class Leases:
         return found | queued
 
     def retry_job(self, job_id: int) -> Job:
-        """Let a failed job go on from what is stored of it; its points are written again.
+        """Let a failed job go on from what is stored of it, and return it.
+
+        Where that does not fit what is live any more, or there is nothing, another job begins anew.
 
         Raises:
-            NotFound: there is none of that id.
-            InvalidRequest: it has not failed, its points are still being removed, or another of its repository is open.
+            NotFound: there is none of that id, or its repository is gone.
+            InvalidRequest: it has not failed, points are still being removed, or another of its repository is open.
         """
-        job = self._ledger.job(job_id)
-        jobs, batches = db.jobs.c, db.batches.c
+        repo = self._ledger.job(job_id).repo
         with self._engine.begin() as connection:
-            _lock_repo(connection, job.repo)
-            _refuse_retry(connection, self._ledger.job(job_id))
-            for state, done in ((BatchState.PLANNED, batches.pack == ""), (BatchState.CHUNKED, batches.vectors == "")):
-                undone = (batches.job == job_id) & (batches.state == BatchState.DEAD) & done
-                connection.execute(update(db.batches).where(undone).values(state=state, attempts=0, error=""))
-            rest = (batches.job == job_id) & batches.state.in_((BatchState.DEAD, BatchState.INDEXED))
-            connection.execute(update(db.batches).where(rest).values(state=BatchState.EMBEDDED, attempts=0, error=""))
-            planned = JobState.RUNNING if job.plan else JobState.QUEUED
-            again = {"state": planned, "error": "", "counts": "{}", "attempts": 0, "finished_at": None}
-            connection.execute(update(db.jobs).where(jobs.id == job_id).values(**again, holder="", lease_until=0.0))
+            _lock_repo(connection, repo)
+            job = self._ledger.job(job_id)
+            _refuse_retry(connection, job)
+            if not _can_go_on(connection, job):
+                job_id = _add(connection, repo, job.ref, Priority(job.priority))
+            else:
+                _set_back(connection, job_id)
         return self._ledger.job(job_id)
 
     def prune(self, *, done_s: float, failed_s: float) -> None:
@@ -230,21 +271,31 @@ class Leases:
             connection.execute(delete(db.batches).where(db.batches.c.job.in_(ended)))
 
     def _waiting_jobs(self, connection: Connection, limit: int) -> list[Waiting]:
-        jobs, running = db.jobs.c, db.jobs.alias()
-        other = exists().where(running.c.repo == jobs.repo, running.c.id != jobs.id, _busy(running.c, STARTED_STATES))
-        to_plan = (jobs.state == JobState.QUEUED) & ~other
+        jobs = db.jobs.c
+        to_plan = (jobs.state == JobState.QUEUED) & ~_another_is_busy()
         unindexed = exists().where(db.batches.c.job == jobs.id, db.batches.c.state != BatchState.INDEXED)
         to_commit = jobs.state.in_(STARTED_STATES) & ~unindexed
         found = []
         for stage, condition in (("plan", to_plan), ("commit", to_commit)):
-            query = select(jobs.id, jobs.priority).where(condition, _quiet(jobs)).order_by(_URGENCY_SQL, jobs.id)
-            found += [Waiting(stage, row.id, Priority(row.priority)) for row in connection.execute(query.limit(limit))]
+            number = func.row_number().over(partition_by=jobs.priority, order_by=jobs.id)
+            numbered = select(jobs.id, jobs.priority, number.label("number")).where(condition, _quiet(jobs)).subquery()
+            query = select(numbered).where(numbered.c.number <= limit).order_by(numbered.c.id)
+            found += [Waiting(stage, row.id, Priority(row.priority)) for row in connection.execute(query)]
         return found
 
-    def _release(self, table: Table, mine: ColumnElement[bool], wait_s: float, error: str, **values: object) -> None:
-        free = {"holder": "", "lease_until": db.clock() + wait_s, "error": error}
+    def _release_job(
+        self, job_id: int, whose: ColumnElement[bool], wait_s: float, error: str, *, counted: bool
+    ) -> int | None:
+        jobs = db.jobs.c
+        values = {
+            "holder": "",
+            "lease_until": db.clock() + wait_s,
+            "error": case((jobs.state.in_(OPEN_STATES), error), else_=jobs.error),
+            "attempts": jobs.attempts + (1 if counted else 0),
+        }
+        released = update(db.jobs).where((jobs.id == job_id) & whose).values(**values).returning(jobs.attempts)
         with self._engine.begin() as connection:
-            connection.execute(update(table).where(mine).values(**free, **values))
+            return connection.execute(released).scalar()
 
 
 def _take(connection: Connection, table: Table, free: ColumnElement[bool], holder: str, lease_s: float) -> bool:
@@ -264,18 +315,45 @@ def _quiet(columns: Any) -> ColumnElement[bool]:
     return quiet
 
 
-def _busy(columns: Any, states: Sequence[JobState]) -> ColumnElement[bool]:
-    held = (columns.state == JobState.QUEUED) & (columns.holder != "") & (columns.lease_until >= db.clock())
+def _held(columns: Any) -> ColumnElement[bool]:
+    held: ColumnElement[bool] = (columns.holder != "") & (columns.lease_until >= db.clock())
+    return held
+
+
+def _overdue(columns: Any) -> ColumnElement[bool]:
+    overdue: ColumnElement[bool] = (columns.holder != "") & (columns.lease_until < db.clock())
+    return overdue
+
+
+def _another_is_busy() -> ColumnElement[bool]:
+    """Whether another job of the same repository must come to its end first."""
+    jobs, other = db.jobs.c, db.jobs.alias().c
+    # Also past its lease: until that is taken back, the planner may come to and start the job.
+    planned = (other.state == JobState.QUEUED) & (other.holder != "")
     # Points that a failed job has written must be gone before another writes the same ones.
-    unclean = columns.cleanup == Cleanup.STAGED
-    busy: ColumnElement[bool] = columns.state.in_(states) | held | unclean
-    return busy
+    busy = other.state.in_(STARTED_STATES) | planned | (other.cleanup == Cleanup.STAGED)
+    return exists().where(other.repo == jobs.repo, other.id != jobs.id, busy)
+
+
+def _cleanable(grace_s: float) -> ColumnElement[bool]:
+    jobs, batches = db.jobs.c, db.batches.c
+    # A worker that has not heard of the failure may still be writing.
+    written = exists().where(batches.job == jobs.id, _held(batches))
+    unread = jobs.finished_at < db.clock() - grace_s
+    return (jobs.cleanup == Cleanup.STAGED) & ~written | (jobs.cleanup == Cleanup.RETIRED) & unread
 
 
 def _lock_repo(connection: Connection, repo: str) -> None:
-    """Keep other processes from deciding about the jobs of a repository until this transaction ends."""
+    """Keep others from deciding about the jobs of a repository until this transaction, which begins here, ends."""
     if connection.dialect.name == "postgresql":
         connection.execute(select(func.pg_advisory_xact_lock(func.hashtext(repo))))
+    else:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def _add(connection: Connection, repo: str, ref: str, priority: Priority) -> int:
+    values = {"repo": repo, "ref": ref, "state": JobState.QUEUED, "created_at": db.now(), "priority": priority}
+    return int(connection.execute(insert(db.jobs).values(**values).returning(db.jobs.c.id)).scalar_one())
 
 
 def _refuse_when_full(connection: Connection, max_open: int) -> None:
@@ -289,9 +367,34 @@ def _refuse_retry(connection: Connection, job: Job) -> None:
         raise InvalidRequest(f"job {job.id} is {job.state.value}; only a failed one can be retried")
     if job.cleanup is not Cleanup.NOTHING:
         raise InvalidRequest(f"what job {job.id} has written is still being removed; retry it in a few seconds")
-    jobs = db.jobs.c
-    other = exists().where(jobs.repo == job.repo, jobs.state.in_(OPEN_STATES))
-    if connection.execute(select(other)).scalar():
-        raise InvalidRequest(f"another job of {job.repo!r} waits or runs already; wait for that one")
-    if connection.execute(select(db.repos.c.name).where(db.repos.c.name == job.repo)).first() is None:
+    jobs, repos = db.jobs.c, db.repos.c
+    unfinished = jobs.state.in_(OPEN_STATES) | (jobs.cleanup == Cleanup.STAGED)
+    if connection.execute(select(exists().where(jobs.repo == job.repo, unfinished))).scalar():
+        raise InvalidRequest(f"another job of {job.repo!r} waits, runs or is being undone; wait for that one")
+    if connection.execute(select(repos.name).where(repos.name == job.repo, repos.removing.is_(False))).first() is None:
         raise NotFound(f"repository {job.repo!r} is gone; add it again")
+
+
+def _can_go_on(connection: Connection, job: Job) -> bool:
+    """Tell whether a failed job's plan still fits what is live, and its batches are still there."""
+    jobs, repos, schemas = db.jobs.c, db.repos.c, db.schemas.c
+    batch = exists().where(db.batches.c.job == job.id)
+    newer = exists().where(jobs.repo == job.repo, jobs.state == JobState.DONE, jobs.finished_at >= job.finished_at)
+    # One of the same name may have been removed and added since.
+    older = exists().where(repos.name == job.repo, repos.created_at <= job.created_at)
+    active = connection.execute(select(schemas.name).order_by(schemas.registered_at.desc())).scalar()
+    return active in (None, job.schema) and bool(connection.execute(select(batch & ~newer & older)).scalar())
+
+
+def _set_back(connection: Connection, job_id: int) -> None:
+    """Let a job run again; its points were removed, so every batch goes back to before its index."""
+    batches = db.batches.c
+    stored = case(
+        (batches.pack == "", BatchState.PLANNED),
+        (batches.vectors == "", BatchState.CHUNKED),
+        else_=BatchState.EMBEDDED,
+    )
+    fresh = {"attempts": 0, "error": "", "holder": "", "lease_until": 0.0}
+    connection.execute(update(db.batches).where(batches.job == job_id).values(state=stored, **fresh))
+    again = {"state": JobState.RUNNING, "counts": "{}", "finished_at": None}
+    connection.execute(update(db.jobs).where(db.jobs.c.id == job_id).values(**again, **fresh))
