@@ -63,18 +63,26 @@ class PackedChunk(NamedTuple):
     defines: tuple[str, ...]
 
 
-def write_pack(files: Sequence[ChunkedFile]) -> bytes:
+class WrittenPack(bytes):
+    """A pack as `write_pack` made it, and its `texts`: whoever still has it need not unpack and verify them."""
+
+    texts: tuple[bytes, ...] = ()
+
+
+def write_pack(files: Sequence[ChunkedFile]) -> WrittenPack:
     """Return a pack of `files`; equal texts are stored once."""
     compressor = zstandard.ZstdCompressor(level=_LEVEL)
     out = bytearray(_MAGIC)
     spans: dict[str, TextSpan] = {}
     packed: list[dict[str, Any]] = []
     rows: list[list[Any]] = []
+    texts: list[bytes] = []
     for file in files:
         packed.append(asdict(_packed_file(file, first=len(rows))))
         text = memoryview(file.text)
         for chunk in file.chunks:
             piece = text[chunk.start_byte : chunk.end_byte]
+            texts.append(piece.tobytes())
             key = digest(piece)
             if key not in spans:
                 frame = compressor.compress(piece)
@@ -86,7 +94,9 @@ def write_pack(files: Sequence[ChunkedFile]) -> bytes:
             rows.append([*place, *extent, chunk.symbol, chunk.defines])
     index = compressor.compress(json.dumps({"files": packed, "chunks": rows}, separators=(",", ":")).encode())
     out += index + len(index).to_bytes(4, "little") + _MAGIC
-    return bytes(out)
+    written = WrittenPack(out)
+    written.texts = tuple(texts)
+    return written
 
 
 def _packed_file(file: ChunkedFile, first: int) -> PackedFile:
@@ -123,7 +133,10 @@ class Pack:
         ]
 
     def texts(self) -> Iterator[bytes]:
-        """Yield every chunk's text in order, verified."""
+        """Yield every chunk's text in order, verified; those of a `WrittenPack` as they were written."""
+        if isinstance(self._data, WrittenPack):
+            yield from self._data.texts
+            return
         decompressor = zstandard.ZstdDecompressor()
         for chunk in self.chunks:
             span = chunk.text

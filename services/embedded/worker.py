@@ -24,7 +24,8 @@ from services.core.database import open_database
 from services.core.errors import Unavailable
 from services.core.ledger import BatchState, Ledger
 from services.core.model import Message
-from services.core.ports import Embedder, Source
+from services.core.pack import WrittenPack
+from services.core.ports import BlobStore, Embedder, Source
 from services.core.settings import Settings
 from services.core.wiring import open_blobs, open_cache, open_embedder
 from services.embedded.home import Home
@@ -82,7 +83,7 @@ def _is_disk_full(error: Exception) -> bool:
 def _worker(settings: Settings, mark: Mark) -> Callable[[dict[str, Any]], None]:
     home = Home(settings.home)
     ledger = Ledger(open_database(home.database))
-    blobs = open_blobs(home.blobs)
+    blobs = LastPack(open_blobs(home.blobs))
     cache = open_cache(settings, home.cache)
     embedder = load(settings)
     sources = _Sources(Limits(max_file_bytes=settings.max_file_bytes))
@@ -100,6 +101,28 @@ def _worker(settings: Settings, mark: Mark) -> Callable[[dict[str, Any]], None]:
         _run(stages, _ENTRY[batch.state], batch.id)
 
     return work
+
+
+class LastPack:
+    """A store of blobs that keeps the pack it stored last: what is chunked here is embedded here next."""
+
+    def __init__(self, blobs: BlobStore) -> None:
+        self._blobs = blobs
+        self._name, self._pack = "", WrittenPack()
+        self.delete, self.digests = blobs.delete, blobs.digests
+
+    def put(self, data: bytes) -> str:
+        """Store `data` durably and return its digest."""
+        name = self._blobs.put(data)
+        if isinstance(data, WrittenPack):
+            self._name, self._pack = name, data
+        return name
+
+    def get(self, digest: str, start: int = 0, length: int | None = None) -> bytes:
+        """Return a blob, or a range of it; raises as the store does."""
+        if digest == self._name and not start and length is None:
+            return self._pack
+        return self._blobs.get(digest, start, length)
 
 
 class _Sources:

@@ -12,12 +12,13 @@ texts = st.lists(st.text(st.characters(codec="utf-8"), min_size=1, max_size=40),
 @given(st.lists(texts, max_size=4))
 def test_every_text_comes_back_alone_and_in_order(files):
     blobs = MemoryBlobs()
-    stored = blobs.put(write_pack([chunked_file(f"{i}.py", pieces) for i, pieces in enumerate(files)]))
+    written = write_pack([chunked_file(f"{i}.py", pieces) for i, pieces in enumerate(files)])
+    stored = blobs.put(bytes(written))
 
     pack = Pack(blobs.get(stored))
 
     wanted = [piece.encode() for pieces in files for piece in pieces]
-    assert list(pack.texts()) == wanted
+    assert list(pack.texts()) == list(Pack(written).texts()) == wanted
     assert [read_text(blobs, stored, chunk.text) for chunk in pack.chunks] == wanted
 
 
