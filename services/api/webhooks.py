@@ -90,7 +90,8 @@ def _verified(services: Services, delivery: Delivery, event: Event, now: float) 
     There may be none where the sender knows the secret for all: a forge reports every repository of an organisation.
     """
     names = {canonical(url) for url in (*event.urls, *event.former)} - {""}
-    about = [repo for repo in services.catalog.list() if _canonical_source(repo.source) in names]
+    sources = {source for source in services.catalog.sources() if _canonical_source(source) in names}
+    about = services.catalog.from_sources(sources)
     wanted = {repo.webhook_secret or services.webhook_secret for repo in about} or {services.webhook_secret}
     # An empty secret is none. Something is verified all the same, so that the time does not tell.
     signed = {secret for secret in wanted if is_signed(delivery, secret or _nobodys_secret(), now) and secret}
