@@ -9,6 +9,7 @@ from services.chunker.plan import batches, make_plan
 from services.chunker.source import Limits, open_source
 from services.chunker.source_pack import write_source_pack
 from services.core.catalog import Catalog, Repo
+from services.core.errors import Unavailable, Unreachable
 from services.core.ledger import Job, JobState, Ledger
 from services.core.manifest import Manifest
 from services.core.model import Message
@@ -36,11 +37,13 @@ class Cloner:
         `catalog` must be that of `schema`.
 
         Raises:
-            QuarryError: the repository can't be fetched, or has no such ref.
+            Unreachable: the repository can't be fetched.
+            InvalidRequest: it has no such ref, or the job is somebody else's by now.
+            Unavailable: one of our own servers does not answer.
         """
         repo = self.catalog.get(job.repo)
         self.catalog.looked_at(repo.name)
-        folder, revision = mirror.fetch(repo.source, self.mirrors, job.ref, allow_hosts=self.allow_hosts)
+        folder, revision = self._fetch(repo, job.ref)
         if (repo.revision, repo.ref) == (revision, job.ref):
             self._nothing_to_do(job, repo)
             return
@@ -49,6 +52,13 @@ class Cloner:
         started = [Message("chunk", batch.id) for batch in self.ledger.batches(job.id)]
         for message in started or [Message("commit", job.id)]:
             emit(message)
+
+    def _fetch(self, repo: Repo, ref: str) -> tuple[Path, str]:
+        try:
+            return mirror.fetch(repo.source, self.mirrors, ref, allow_hosts=self.allow_hosts)
+        except Unavailable as error:
+            # Also what is private or gone: forges say no more.
+            raise Unreachable(str(error)) from error
 
     def _start(self, job: Job, repo: Repo, revision: str, schema: str, source: Source) -> None:
         refs, skipped = source.files()

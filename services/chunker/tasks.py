@@ -10,6 +10,7 @@ from services.chunker.source_pack import PackedSource
 from services.chunker.stage import chunk
 from services.core.catalog import Catalog
 from services.core.desk import Desk, Tasks
+from services.core.keeper import Hold
 from services.core.leases import Priority
 from services.core.ledger import BatchState, Job, JobState
 from services.core.ports import Emit
@@ -32,7 +33,7 @@ class _Cloning:
         self._allow_hosts = desk.settings.allowed_git_hosts
 
     def plan(self, job_id: int, priority: Priority) -> None:
-        def work(job: Job, emit: Emit) -> None:
+        def work(job: Job, _hold: Hold, emit: Emit) -> None:
             schema = self._desk.active_schema().name
             self._cloner(schema).plan(job, schema, emit)
             if self._desk.ledger.job(job.id).state is JobState.DONE:
@@ -65,7 +66,7 @@ class _Chunking:
         return IsolatedSplitter(self._desk.settings.parse_timeout_s)
 
     def chunk(self, batch_id: int, priority: Priority) -> None:
-        def work(emit: Emit) -> None:
+        def work(_hold: Hold, emit: Emit) -> None:
             ledger, blobs = self._desk.ledger, self._desk.blobs
             source = PackedSource(blobs, ledger.batch(batch_id).source)
             chunk(batch_id, ledger=ledger, blobs=blobs, source=source, emit=emit, split=self._splitter)

@@ -4,9 +4,8 @@ import logging
 import os
 import random
 import socket
-import threading
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -17,7 +16,7 @@ from sqlalchemy import Engine
 from services.core.catalog import Catalog, Schema
 from services.core.database import open_database
 from services.core.errors import InvalidRequest, NotFound, QuarryError, Unavailable
-from services.core.keeper import kept
+from services.core.keeper import Hold, kept
 from services.core.leases import Leases, Priority
 from services.core.ledger import OPEN_STATES, BatchState, Job, JobState, Ledger
 from services.core.model import Message
@@ -31,9 +30,9 @@ log = logging.getLogger(__name__)
 # By stage: what is done with the key of a message.
 Tasks = Mapping[str, Callable[[Any, Priority], None]]
 
-# What does not answer now is asked again after so long, with jitter, and not counted as an attempt.
+# How long something rests that could not be done: twice as long after each failure, with jitter.
 _PAUSE_S = 5.0
-_KEEP_PER_LEASE = 3
+_MAX_PAUSE_S = 60.0
 
 
 @dataclass
@@ -104,62 +103,72 @@ class Desk:
         """Send one message."""
         self.sender.send([Message(stage, key)], priority)
 
-    def on_batch(self, batch_id: int, state: BatchState, priority: Priority, work: Callable[[Emit], None]) -> None:
+    def on_batch(
+        self, batch_id: int, state: BatchState, priority: Priority, work: Callable[[Hold, Emit], None]
+    ) -> None:
         """Do `work` on a batch if it is in `state` and free; a failure is counted and kept, never raised."""
-        if not self.leases.claim_batch(batch_id, state, self.holder, self.settings.lease_s):
-            log.info("batch_passed_over", extra={"batch": batch_id, "state": state.value})
-            return
-        try:
-            with self._kept(self.leases.keep_batch, batch_id):
-                work(self.sender.emit(priority))
-        except Unavailable as error:
-            log.warning("batch_waits", extra={"batch": batch_id, "error": str(error)})
-            self.leases.release_batch(batch_id, self.holder, wait_s=_pause(), error=str(error))
-        except Exception as error:  # whatever it is, it is the batch's fault until shown otherwise
-            log.warning("batch_failed", extra={"batch": batch_id}, exc_info=not isinstance(error, QuarryError))
-            self.fail_batch(batch_id, f"{type(error).__name__}: {error}", priority)
+        with _left_to_the_sweeper("batch", batch_id):
+            if not self.leases.claim_batch(batch_id, state, self.holder, self.settings.lease_s):
+                log.info("batch_passed_over", extra={"batch": batch_id, "state": state.value})
+                return
+            try:
+                with self._kept(self.leases.keep_batch, batch_id) as hold:
+                    work(hold, self.sender.emit(priority))
+            except Unavailable as error:
+                log.warning("batch_waits", extra={"batch": batch_id, "error": str(error)})
+                self.leases.release_batch(batch_id, self.holder, wait_s=_pause(0), error=str(error))
+            except Exception as error:  # whatever it is, it is the batch's fault until shown otherwise
+                log.warning("batch_failed", extra={"batch": batch_id}, exc_info=not isinstance(error, QuarryError))
+                wait_s = _pause(self.ledger.batch(batch_id).attempts)
+                self.fail_batch(batch_id, _reason(error), priority, holder=self.holder, wait_s=wait_s)
 
     def on_job(
-        self, job_id: int, states: Sequence[JobState], priority: Priority, work: Callable[[Job, Emit], None]
+        self, job_id: int, states: Sequence[JobState], priority: Priority, work: Callable[[Job, Hold, Emit], None]
     ) -> None:
         """Do `work` on a job if it is in one of `states` and free; a failure is counted and kept, never raised."""
-        try:
-            job = self.leases.claim_job(job_id, states, self.holder, self.settings.lease_s)
-        except NotFound:
-            return
-        if job is None:
-            log.info("job_passed_over", extra={"job": job_id})
-            return
-        try:
-            with self._kept(self.leases.keep_job, job_id):
-                work(job, self.sender.emit(priority))
-        except Unavailable as error:
-            log.warning("job_waits", extra={"job": job_id, "error": str(error)})
-            self.leases.release_job(job_id, self.holder, wait_s=_pause(), error=str(error), counted=False)
-        except InvalidRequest as error:
-            self.fail_job(job_id, error, priority)
-        except Exception as error:
-            log.warning("job_attempt_failed", extra={"job": job_id}, exc_info=not isinstance(error, QuarryError))
-            self._count_attempt(job_id, error, priority)
-        else:
-            self.leases.release_job(job_id, self.holder, wait_s=0.0, error="", counted=False)
+        with _left_to_the_sweeper("job", job_id):
+            try:
+                job = self.leases.claim_job(job_id, states, self.holder, self.settings.lease_s)
+            except NotFound:
+                job = None
+            if job is None:
+                log.info("job_passed_over", extra={"job": job_id})
+                return
+            try:
+                with self._kept(self.leases.keep_job, job_id) as hold:
+                    work(job, hold, self.sender.emit(priority))
+            except Unavailable as error:
+                log.warning("job_waits", extra={"job": job_id, "error": str(error)})
+                self.leases.release_job(job_id, self.holder, wait_s=_pause(0), error=str(error), counted=False)
+            except Exception as error:
+                log.warning("job_attempt_failed", extra={"job": job_id}, exc_info=not isinstance(error, QuarryError))
+                self._failed(job, error, priority)
+            else:
+                self.leases.release_job(job_id, self.holder, wait_s=0.0, error="", counted=False)
 
-    def fail_batch(self, batch_id: int, error: str, priority: Priority) -> None:
-        """Count a failed attempt at a batch; too many end its job."""
-        batch = self.ledger.failed(batch_id, error, self.settings.max_attempts)
+    def fail_batch(self, batch_id: int, error: str, priority: Priority, *, holder: str, wait_s: float = 0.0) -> None:
+        """Count a failed attempt at a batch of `holder`'s, "" for nobody's; too many end its job."""
+        attempts = self.settings.max_attempts
+        batch = self.ledger.failed(batch_id, error, attempts, holder=holder, wait_s=wait_s)
         if batch.state is BatchState.DEAD:
-            attempts = self.settings.max_attempts
             reason = f"batch {batch_id} ({batch.file_count} files) failed {attempts} times, the last with: {error}"
             self.fail_job(batch.job, QuarryError(reason), priority)
 
-    def fail_job(self, job_id: int, error: QuarryError, priority: Priority) -> None:
-        """End a job that can't go on, have what it wrote removed, and begin the next of its repository."""
+    def fail_job(self, job_id: int, error: QuarryError, priority: Priority, *, holder: str | None = None) -> None:
+        """End a job that can't go on, have what it wrote removed, and begin the next of its repository.
+
+        One that has ended already, or a `holder` is given for and another has, is left as it is.
+        """
+        counts = {"code": error.code}
+        try:
+            self.ledger.finish_job(job_id, JobState.FAILED, error=str(error), counts=counts, holder=holder)
+        except InvalidRequest as refusal:
+            log.info("job_passed_over", extra={"job": job_id, "reason": str(refusal)})
+            return
         job = self.ledger.job(job_id)
-        if job.state in OPEN_STATES:
-            log.warning("job_failed", extra={"job": job_id, "repo": job.repo, "error": str(error)})
-            counts = {"code": error.code}
-            self.ledger.finish_job(job_id, JobState.FAILED, error=str(error).replace("\0", "\\0"), counts=counts)
-        self.send("clean", job_id, priority)
+        log.warning("job_failed", extra={"job": job_id, "repo": job.repo, "error": str(error)})
+        if self.leases.may_be_cleaned(job_id, self.settings.search_grace_s):
+            self.send("clean", job_id, priority)
         self.begin_next(job.repo)
 
     def begin_next(self, repo: str) -> None:
@@ -167,16 +176,33 @@ class Desk:
         for job in self.ledger.jobs(repo, (JobState.QUEUED,))[:1]:
             self.send("plan", job.id, Priority(job.priority))
 
-    def _count_attempt(self, job_id: int, error: Exception, priority: Priority) -> None:
-        reason = f"{type(error).__name__}: {error}"
-        attempts = self.leases.release_job(job_id, self.holder, wait_s=_pause(), error=reason)
-        if attempts >= self.settings.max_attempts:
-            self.fail_job(job_id, error if isinstance(error, QuarryError) else QuarryError(reason), priority)
+    def _failed(self, job: Job, error: Exception, priority: Priority) -> None:
+        """Count a failed attempt; too many end the job, or one if nothing but a change of the request can help."""
+        wait_s = _pause(job.attempts)
+        attempts = self.leases.release_job(job.id, self.holder, wait_s=wait_s, error=_reason(error))
+        hopeless = isinstance(error, InvalidRequest) or (attempts or 0) >= self.settings.max_attempts
+        if attempts is not None and hopeless and job.state in OPEN_STATES:
+            known = error if isinstance(error, QuarryError) else QuarryError(_reason(error))
+            # Unless somebody has begun another attempt since.
+            self.fail_job(job.id, known, priority, holder="")
 
-    def _kept(self, keep: Callable[[int, str, float], bool], key: int) -> AbstractContextManager[threading.Event]:
+    def _kept(self, keep: Callable[[int, str, float], bool], key: int) -> AbstractContextManager[Hold]:
         lease_s = self.settings.lease_s
-        return kept(lambda: keep(key, self.holder, lease_s), lease_s / _KEEP_PER_LEASE)
+        return kept(lambda: keep(key, self.holder, lease_s), lease_s)
 
 
-def _pause() -> float:
-    return _PAUSE_S * random.uniform(0.5, 1.5)
+@contextmanager
+def _left_to_the_sweeper(kind: str, key: int) -> Iterator[None]:
+    """Pass over a ledger that does not answer: whatever lease was taken passes, and the row is sent again."""
+    try:
+        yield
+    except Unavailable as error:
+        log.warning("message_dropped", extra={kind: key, "error": str(error)})
+
+
+def _reason(error: Exception) -> str:
+    return str(error) if isinstance(error, QuarryError) else f"{type(error).__name__}: {error}"
+
+
+def _pause(attempts: int) -> float:
+    return float(min(_PAUSE_S * 2**attempts, _MAX_PAUSE_S)) * random.uniform(0.5, 1.5)

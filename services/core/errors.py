@@ -5,6 +5,7 @@
     │   └── NotFound     what the caller named is not there (HTTP 404, exit 2)
     ├── Unavailable      something needed does not answer now; retrying may help (HTTP 503, exit 3)
     │   └── QueueFull    too much waits to be indexed already (HTTP 503 with Retry-After)
+    ├── Unreachable      the server of a repository does not answer or refuses, and may do so for ever (exit 3)
     └── CorruptData      stored bytes are not what was written; retrying never helps (HTTP 500, exit 4)
 
 A message says what failed, on what, the limit with its unit, and what to do.
@@ -48,6 +49,14 @@ class QueueFull(Unavailable):
     code = "queue_full"
 
 
+class Unreachable(QuarryError):
+    """A repository can't be fetched; not one of our own servers, so trying again must come to an end."""
+
+    code = "unreachable"
+    http_status = 503
+    exit_status = 3
+
+
 class CorruptData(QuarryError):
     """Stored bytes do not match their digest or format."""
 
@@ -55,4 +64,5 @@ class CorruptData(QuarryError):
     exit_status = 4
 
 
-ERRORS = {error.code: error for error in (QuarryError, InvalidRequest, NotFound, Unavailable, QueueFull, CorruptData)}
+_ALL = (QuarryError, InvalidRequest, NotFound, Unavailable, QueueFull, Unreachable, CorruptData)
+ERRORS = {error.code: error for error in _ALL}

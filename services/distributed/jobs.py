@@ -1,8 +1,10 @@
 """Index requests in the distributed mode: rows in the ledger, and a message to whoever plans."""
 
+from contextlib import suppress
+
 from services.chunker.source import check_name, describe
 from services.core.desk import Desk
-from services.core.errors import NotFound
+from services.core.errors import InvalidRequest
 from services.core.leases import Priority
 from services.core.ledger import OPEN_STATES, JobState
 
@@ -59,10 +61,9 @@ class QueuedJobs:
         desk = self._desk
         desk.catalog.start_removal(name)
         for job in desk.ledger.jobs(name, OPEN_STATES):
-            try:
+            # It may have ended since.
+            with suppress(InvalidRequest):
                 desk.ledger.finish_job(job.id, JobState.FAILED, error=f"repository {name!r} was removed")
-            except NotFound:
-                continue
         desk.send("remove", name, Priority.INTERACTIVE)
 
     def _request(self, repo: str, ref: str, priority: Priority) -> int:

@@ -5,6 +5,7 @@ Run as ``python -m services.distributed.sweeper``.
 """
 
 import logging
+import math
 import signal
 import sys
 import threading
@@ -13,9 +14,10 @@ from collections import defaultdict
 from collections.abc import Callable
 
 from services.core import log as logs
+from services.core.database import open_database
 from services.core.deliveries import Deliveries
 from services.core.desk import Desk
-from services.core.errors import InvalidRequest, QuarryError
+from services.core.errors import InvalidRequest, QuarryError, Unavailable
 from services.core.leases import Priority, Waiting
 from services.core.ledger import OPEN_STATES
 from services.core.model import Message
@@ -60,16 +62,18 @@ class Sweeper:
     def _free_lost(self) -> None:
         desk = self._desk
         for batch_id in desk.leases.overdue():
-            priority = Priority(desk.ledger.job(desk.ledger.batch(batch_id).job).priority)
-            log.warning("batch_lost", extra={"batch": batch_id})
-            desk.fail_batch(batch_id, _LOST, priority)
+            if desk.leases.take_back_batch(batch_id):
+                priority = Priority(desk.ledger.job(desk.ledger.batch(batch_id).job).priority)
+                log.warning("batch_lost", extra={"batch": batch_id})
+                desk.fail_batch(batch_id, _LOST, priority, holder="")
         for job_id in desk.leases.overdue_jobs():
-            job = desk.ledger.job(job_id)
-            attempts = desk.leases.release_job(job_id, job.holder, wait_s=0.0, error=_LOST)
+            attempts = desk.leases.take_back_job(job_id, _LOST)
+            if attempts is None:
+                continue
             log.warning("job_lost", extra={"job": job_id, "attempts": attempts})
             if attempts >= self._settings.max_attempts:
                 error = QuarryError(f"it was begun {attempts} times: {_LOST}")
-                desk.fail_job(job_id, error, Priority(job.priority))
+                desk.fail_job(job_id, error, Priority(desk.ledger.job(job_id).priority), holder="")
 
     def _send_waiting(self) -> None:
         groups: dict[tuple[str, Priority], list[Waiting]] = defaultdict(list)
@@ -86,17 +90,20 @@ class Sweeper:
         desk = self._desk
         for job_id in desk.leases.to_clean(self._settings.search_grace_s):
             desk.send("clean", job_id, Priority.BULK)
-        for repo in desk.catalog.removing():
-            now = time.monotonic()
-            if now - self._removals_sent.get(repo.name, -1e9) > self._settings.resend_s:
-                self._removals_sent[repo.name] = now
-                desk.send("remove", repo.name, Priority.BULK)
+        now, removing = time.monotonic(), {repo.name for repo in desk.catalog.removing()}
+        self._removals_sent = {name: at for name, at in self._removals_sent.items() if name in removing}
+        for name in removing:
+            if now - self._removals_sent.get(name, -math.inf) > self._settings.resend_s:
+                self._removals_sent[name] = now
+                desk.send("remove", name, Priority.BULK)
 
     def _send_looks(self) -> None:
-        if not self._settings.poll_s:
+        due = self._desk.catalog.due(self._settings.poll_s) if self._settings.poll_s else []
+        # While nobody takes them, there is no use in more of them.
+        if not due or self._backlog("look", Priority.BULK) > _AT_ONCE:
             return
         busy = {job.repo for job in self._desk.ledger.jobs(states=OPEN_STATES)}
-        for repo in self._desk.catalog.due(self._settings.poll_s):
+        for repo in due:
             if repo.name not in busy:
                 self._desk.catalog.looked_at(repo.name)
                 self._desk.send("look", repo.name, Priority.BULK)
@@ -133,16 +140,25 @@ def _sweep(settings: Settings, stop: threading.Event) -> None:
     checked = False
     while not stop.is_set():
         last_round = time.monotonic()
-        try:
-            if not checked:
-                check_queue(settings)
-                checked = True
-            sweeper.round()
-        except InvalidRequest:
-            raise
-        except Exception as error:  # a server that does not answer now; the next round asks again
-            log.warning("round_failed", extra={"error": f"{type(error).__name__}: {error}"})
+        if not checked:
+            checked = _check(settings)
+        if checked:
+            try:
+                sweeper.round()
+            except Exception as error:  # a server that does not answer now; the next round asks again
+                log.warning("round_failed", extra={"error": f"{type(error).__name__}: {error}"})
         stop.wait(settings.sweep_s)
+
+
+def _check(settings: Settings) -> bool:
+    """Tell whether broker and database answer; what is wrong with them for good is raised."""
+    try:
+        check_queue(settings)
+        open_database(settings.database_url).dispose()
+    except Unavailable as error:
+        log.warning("waiting", extra={"for": str(error)})
+        return False
+    return True
 
 
 if __name__ == "__main__":

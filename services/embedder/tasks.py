@@ -5,6 +5,7 @@ from functools import cached_property
 from services.core.catalog import Schema
 from services.core.desk import Desk, Tasks
 from services.core.errors import InvalidRequest, Unavailable
+from services.core.keeper import Hold
 from services.core.leases import Priority
 from services.core.ledger import BatchState
 from services.core.ports import Embedder, EmbeddingCache, Emit
@@ -40,7 +41,7 @@ class _Embedding:
         return open_served_cache(self._desk.settings)
 
     def embed(self, batch_id: int, priority: Priority) -> None:
-        def work(emit: Emit) -> None:
+        def work(_hold: Hold, emit: Emit) -> None:
             self._check_model(batch_id)
             ledger, blobs = self._desk.ledger, self._desk.blobs
             embed(batch_id, ledger=ledger, blobs=blobs, cache=self._cache, embedder=self._embedder, emit=emit)

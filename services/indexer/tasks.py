@@ -1,19 +1,23 @@
 """What the indexer does with a message."""
 
+import logging
 from typing import TYPE_CHECKING
 
 from services.core.catalog import Catalog
 from services.core.desk import Desk, Tasks
+from services.core.keeper import Hold
 from services.core.leases import Priority
 from services.core.ledger import STARTED_STATES, BatchState, Job, JobState
 from services.core.ports import Emit
 from services.core.wiring import create_bucket
 from services.indexer.commit import clean_up, go_live, remove
-from services.indexer.served import AllStores, open_store
+from services.indexer.served import AllStores, HeldStore, open_store
 from services.indexer.stage import LiveFiles, acknowledge, index, live_files
 
 if TYPE_CHECKING:
     from services.core.adapters.qdrant import QdrantVectors
+
+log = logging.getLogger(__name__)
 
 
 def indexer_tasks(desk: Desk) -> Tasks:
@@ -40,10 +44,10 @@ class _Indexing:
         self._live: tuple[int, LiveFiles] = (0, {})
 
     def index(self, batch_id: int, priority: Priority) -> None:
-        def work(_emit: Emit) -> None:
+        def work(hold: Hold, _emit: Emit) -> None:
             ledger, blobs = self._desk.ledger, self._desk.blobs
             job = ledger.job(ledger.batch(batch_id).job)
-            store = self._store(job.schema)
+            store = HeldStore(self._store(job.schema), hold.check)
             files = index(batch_id, ledger=ledger, blobs=blobs, vectors=store, live=self._live_files(job))
             acknowledge({batch_id: files}, ledger=ledger, vectors=store)
             if self._desk.leases.is_indexed(job.id):
@@ -52,8 +56,8 @@ class _Indexing:
         self._desk.on_batch(batch_id, BatchState.EMBEDDED, priority, work)
 
     def commit(self, job_id: int, priority: Priority) -> None:
-        def work(job: Job, _emit: Emit) -> None:
-            catalog, store = Catalog(self._desk.engine, job.schema), self._store(job.schema)
+        def work(job: Job, hold: Hold, _emit: Emit) -> None:
+            catalog, store = Catalog(self._desk.engine, job.schema), HeldStore(self._store(job.schema), hold.check)
             go_live(job.id, ledger=self._desk.ledger, catalog=catalog, blobs=self._desk.blobs, vectors=store)
             self._desk.begin_next(job.repo)
 
@@ -61,19 +65,28 @@ class _Indexing:
             self._desk.on_job(job_id, STARTED_STATES, priority, work)
 
     def clean(self, job_id: int, priority: Priority) -> None:
-        def work(job: Job, _emit: Emit) -> None:
-            clean_up(job, ledger=self._desk.ledger, vectors=self._store(job.schema))
+        def work(job: Job, hold: Hold, _emit: Emit) -> None:
+            if job.schema in {schema.name for schema in self._desk.catalog.schemas()}:
+                clean_up(job, ledger=self._desk.ledger, vectors=HeldStore(self._store(job.schema), hold.check))
+            else:
+                # Its collection was dropped with all its points.
+                self._desk.ledger.cleaned(job.id)
             self._desk.begin_next(job.repo)
 
         # A search that began before the commit may still read what it replaced.
-        if job_id in self._desk.leases.to_clean(self._desk.settings.search_grace_s):
+        if self._desk.leases.may_be_cleaned(job_id, self._desk.settings.search_grace_s):
             self._desk.on_job(job_id, (JobState.DONE, JobState.FAILED), priority, work)
 
     def remove(self, name: str, _priority: Priority) -> None:
-        catalog = self._desk.catalog
-        if name in {repo.name for repo in catalog.removing()}:
-            everywhere = AllStores([self._store(schema.name) for schema in catalog.schemas()])
-            remove(name, ledger=self._desk.ledger, catalog=catalog, vectors=everywhere)
+        """Delete a repository that is being removed, once nobody writes its points any more."""
+        catalog, leases = self._desk.catalog, self._desk.leases
+        # Of two messages the later would delete what was added under the same name since.
+        with leases.alone(name) as alone:
+            if not alone or leases.is_worked_on(name):
+                log.info("removal_passed_over", extra={"repo": name})
+            elif name in {repo.name for repo in catalog.removing()}:
+                everywhere = AllStores([self._store(schema.name) for schema in catalog.schemas()])
+                remove(name, ledger=self._desk.ledger, catalog=catalog, vectors=everywhere)
 
     def _store(self, schema: str) -> "QdrantVectors":
         if schema not in self._stores:
