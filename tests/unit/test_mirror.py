@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import shutil
 import socket
 import threading
@@ -212,6 +213,20 @@ def forge(tmp_path):
         yield forge
 
 
+def read_request(connection):
+    data = b""
+    while b"\r\n\r\n" not in data:
+        received = connection.recv(65536)
+        if not received:
+            return data.decode()
+        data += received
+    head, _, body = data.partition(b"\r\n\r\n")
+    length = re.search(rb"(?i)^content-length: (\d+)", head, re.MULTILINE)
+    while length and len(body) < int(length[1]):
+        body += connection.recv(65536)
+    return (head + b"\r\n\r\n" + body).decode()
+
+
 @contextlib.contextmanager
 def answering(answer):
     """Give the address of a server that calls `answer(connection, request)` for each connection, and the requests."""
@@ -223,7 +238,7 @@ def answering(answer):
                 while True:
                     connection, _ = server.accept()
                     with connection, contextlib.suppress(OSError):
-                        requests.append(connection.recv(65536).decode())
+                        requests.append(read_request(connection))
                         answer(connection, requests[-1])
 
         thread = threading.Thread(target=serve, daemon=True)
@@ -419,6 +434,45 @@ def test_a_list_of_refs_without_end_is_given_up(mirrors):
 
     with answering(answer) as (host, _), pytest.raises(Unavailable, match="can't be fetched"):
         mirror.ls_remote(f"http://{host}/a.git", allow_hosts={host}, timeout_s=1.5)
+
+
+def test_a_pack_without_end_is_given_up_and_leaves_nothing(mirrors):
+    tip = b"a" * 40
+    ref = tip + b" HEAD\0shallow ofs-delta\n"
+    # One blob of 2^46 bytes, whose zlib stream goes on in stored blocks.
+    pack = b"PACK\0\0\0\2\0\0\0\1" + b"\xb0\x80\x80\x80\x80\x80\x10" + b"\x78\x01"
+    block = b"\x00\xff\xff\x00\x00" + bytes(65535)
+    sent = []
+
+    def answer(connection, request):
+        if request.startswith("GET"):
+            connection.sendall(ADVERTISEMENT + b"%04x%b0000" % (len(ref) + 4, ref))
+            return
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: application/x-git-upload-pack-result\r\n\r\n")
+        connection.sendall(b"0034shallow " + tip + b"0000")
+        if "done" not in request:
+            return
+        connection.sendall(b"0008NAK\n" + pack)
+        while True:
+            connection.sendall(block)
+            sent.append(len(block))
+
+    with answering(answer) as (host, _), pytest.raises(Unavailable, match=r"did not finish in 2 s"):
+        mirror.fetch(f"http://{host}/a.git", mirrors, allow_hosts={host}, timeout_s=2)
+
+    assert sum(sent) > 1 << 20
+    assert [path.suffix for path in mirrors.iterdir()] == [".lock"]
+
+
+def test_a_shallow_repository_is_mirrored(server, mirrors, tmp_path):
+    path, url = server
+    tip = commit(path, {"b.py": b"two"})
+    call(tmp_path, "clone", "-q", "--bare", "--depth=1", url, str(tmp_path / "shallow.git"))
+
+    repo, revision = mirror.fetch(f"file://{tmp_path}/shallow.git", mirrors, allow_protocols=LOCAL)
+
+    assert revision == tip
+    assert sorted(contents(repo, revision)[0]) == ["a.py", "b.py"]
 
 
 @pytest.mark.parametrize("ref", ["", "main", "refs/heads/main", "heads/main", "v1", "refs/tags/v1", "light"])
