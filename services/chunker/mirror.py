@@ -223,7 +223,9 @@ class _Remote:
         """Return ``sha1`` or ``sha256`` by the length of the server's object ids."""
         listed = self._run(None, ["ls-remote"], timeout_s=min(self._timeout_s, _LIST_TIMEOUT_S))
         if not listed.strip():
-            raise InvalidRequest(f"repository {redact(self._url)!r} has no commits yet, or what answers there is not git")
+            raise InvalidRequest(
+                f"repository {redact(self._url)!r} has no commits yet, or what answers there is not git"
+            )
         return "sha256" if len(listed.split(None, 1)[0]) == 64 else "sha1"
 
     def tip(self, ref: str) -> str | None:
