@@ -22,6 +22,13 @@ from services.core.model import Chunk, ParseNote
 # The largest file allowed by default needs under 300 MB with the costliest grammar.
 _ADDRESS_SPACE_BYTES = 4 << 30
 _READ_BYTES = 1 << 20
+# Loading the code takes a second, and much longer where there are more processes than cores.
+_START_LIMIT_S = 60.0
+# The process ends itself so long after its owner should have ended it: that may have been killed.
+_ALARM_AFTER_S = 5
+# Its environment holds no settings: what parses a stranger's file must not know the passwords of the stores.
+_SECRETS = "QUARRY_"
+_READY = b"ready\n"
 
 
 class IsolatedSplitter:
@@ -68,13 +75,27 @@ class IsolatedSplitter:
         return line
 
     def _running(self) -> "subprocess.Popen[bytes]":
+        if self._child is not None and self._child.poll() is not None:
+            # It was killed between two files, and neither is to blame.
+            self.close()
         if self._child is None:
-            command = [sys.executable, "-m", "services.chunker.isolated"]
-            try:
-                self._child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-            except OSError as error:
-                raise Unavailable(f"the parser's process can't be started: {error}") from error
+            self._child = self._started()
         return self._child
+
+    def _started(self) -> "subprocess.Popen[bytes]":
+        """Start the process and wait until it is ready: its start must not count as the first file's time."""
+        command = [sys.executable, "-m", "services.chunker.isolated", str(self._timeout_s)]
+        env = {name: value for name, value in os.environ.items() if not name.startswith(_SECRETS)}
+        try:
+            child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=env)
+        except OSError as error:
+            raise Unavailable(f"the parser's process can't be started: {error}") from error
+        assert child.stdout is not None
+        if _read_line(child.stdout, _START_LIMIT_S) != _READY:
+            child.kill()
+            child.communicate()
+            raise Unavailable(f"the parser's process was not ready in {_START_LIMIT_S} s, or ended")
+        return child
 
 
 def _read_line(stream: IO[bytes], timeout_s: float) -> bytes | None:
@@ -115,18 +136,23 @@ def _answer(text: bytes, language: str) -> str:
         return json.dumps(ParseNote.TOO_DEEP.value)
 
 
-def main() -> None:
-    """Answer on standard output what comes on standard input, until that ends."""
+def main(timeout_s: float) -> None:
+    """Answer on standard output what comes on standard input, until that ends; no answer may take longer."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_AS, (_ADDRESS_SPACE_BYTES, _ADDRESS_SPACE_BYTES))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # whatever prints must not end up between the answers
+    answers.write(_READY)
+    answers.flush()
     while line := sys.stdin.buffer.readline():
         language, size = json.loads(line)
+        # Its signal ends the process whatever the parser is doing.
+        signal.setitimer(signal.ITIMER_REAL, timeout_s + _ALARM_AFTER_S)
         answers.write(_answer(sys.stdin.buffer.read(size), language).encode() + b"\n")
         answers.flush()
+        signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 if __name__ == "__main__":
-    main()
+    main(float(sys.argv[1]))

@@ -6,6 +6,7 @@ Layout: magic, then one zstd frame of: the length of the header (4 bytes, little
 
 import json
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import zstandard
@@ -68,7 +69,9 @@ class PackedSource:
         for ref in refs:
             if ref.locator not in self._contents:
                 raise CorruptData(f"the source pack of the batch lacks {ref.path!r}; index the repository again")
-            yield self._contents[ref.locator]
+            found = self._contents[ref.locator]
+            # Two files of the same content have one locator.
+            yield replace(found, path=ref.path) if isinstance(found, Skipped) else found
 
 
 def _contents(raw: bytes) -> Iterable[tuple[str, bytes | Skipped]]:
