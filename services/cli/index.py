@@ -132,7 +132,7 @@ def _socket(owner: Owner, runner: Any) -> Iterator[None]:
     over = threading.Event()
 
     def start() -> None:
-        from services.embedded.serving import open_socket
+        from services.embedded.server import open_socket
 
         try:
             if _is_worth_a_socket(owner, over):

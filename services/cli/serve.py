@@ -7,8 +7,8 @@ from services.core.settings import Settings
 from services.embedded.access import own
 from services.embedded.jobs import JobRunner
 from services.embedded.launcher import Zygote
-from services.embedded.server import listen
-from services.embedded.serving import open_socket, web_app
+from services.embedded.server import listen, open_socket
+from services.embedded.serving import web_app
 
 
 def serve(arguments: Namespace, settings: Settings) -> int:

@@ -1,17 +1,26 @@
 """HTTP servers of the owner: the API and page for people, and a socket for other processes of the same user."""
 
+import json
+import logging
 import threading
 import time
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import waitress
 from waitress import wasyncore
 from waitress.channel import HTTPChannel
 from waitress.server import BaseWSGIServer
 
-from services.core.errors import InvalidRequest, Unavailable
+from services.core.errors import InvalidRequest, QuarryError, Unavailable
 from services.embedded.home import check_private
+
+if TYPE_CHECKING:
+    from services.embedded.jobs import JobRunner
+    from services.embedded.owner import Owner
+
+log = logging.getLogger(__name__)
 
 # Searches wait for each other anyway (the engine holds the GIL); more threads only hold streams open.
 _THREADS = 8
@@ -127,3 +136,38 @@ class SocketServer:
         self._path.unlink(missing_ok=True)
         self._server.stop()
         self._thread.join()
+
+
+class Later:
+    """A WSGI application that is made when the first request comes; one that can't be made says why."""
+
+    def __init__(self, make: Callable[[], Any]) -> None:
+        self._make = make
+        self._made: Any = None
+        self._lock = threading.Lock()
+
+    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        """Answer a request."""
+        with self._lock:
+            try:
+                self._made = self._made or self._make()
+            except QuarryError as error:
+                log.warning("application_not_made", extra={"error": str(error)})
+                start_response(f"{error.http_status} {error.code}", [("Content-Type", "application/json")])
+                return [json.dumps({"error": {"code": error.code, "message": str(error)}}).encode()]
+        answer: Iterable[bytes] = self._made(environ, start_response)
+        return answer
+
+
+def open_socket(owner: "Owner", runner: "JobRunner") -> SocketServer:
+    """Start answering on the owner's socket."""
+
+    def make() -> Any:
+        # Few indexes are asked anything; loading the API takes them a seventh of a second.
+        from services.embedded.serving import socket_app
+
+        return socket_app(owner, runner)
+
+    server = SocketServer(Later(make), owner.home.socket)
+    server.start()
+    return server

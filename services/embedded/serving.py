@@ -1,4 +1,4 @@
-"""The web application over an owned data directory, and the owner's socket."""
+"""The web application over an owned data directory."""
 
 import ipaddress
 from collections.abc import Collection
@@ -13,7 +13,6 @@ from services.core.deliveries import Deliveries
 from services.core.errors import InvalidRequest
 from services.embedded.jobs import JobRunner
 from services.embedded.owner import Owner
-from services.embedded.server import SocketServer
 
 
 class AddressesOnly:
@@ -55,11 +54,9 @@ def web_app(owner: Owner, runner: JobRunner, host: str) -> Any:
     return _app(owner, jobs, allowed_hosts=own_names(host, configured))
 
 
-def open_socket(owner: Owner, runner: JobRunner) -> SocketServer:
-    """Start answering on the owner's socket."""
-    server = SocketServer(_app(owner, runner, allowed_hosts=None), owner.home.socket)
-    server.start()
-    return server
+def socket_app(owner: Owner, runner: JobRunner) -> Any:
+    """Return the WSGI application for other processes of the same user."""
+    return _app(owner, runner, allowed_hosts=None)
 
 
 def is_loopback(host: str) -> bool:

@@ -5,9 +5,9 @@ from contextlib import contextmanager
 
 import pytest
 
-from services.core.errors import InvalidRequest, Unavailable
+from services.core.errors import CorruptData, InvalidRequest, Unavailable
 from services.embedded.client import OwnerClient, OwnerGone
-from services.embedded.server import SocketServer, listen
+from services.embedded.server import Later, SocketServer, listen
 
 pytestmark = pytest.mark.enable_socket
 
@@ -120,3 +120,37 @@ def test_a_socket_is_not_made_where_others_may_replace_it(tmp_path):
 def test_a_socket_path_that_is_too_long_is_a_clear_error(tmp_path):
     with pytest.raises(Unavailable, match="TMPDIR"):
         SocketServer(app, tmp_path / "s" / ("x" * 120))
+
+
+def test_an_application_is_made_when_it_is_asked_and_once(tmp_path):
+    made = []
+
+    def make():
+        made.append(app)
+        return app
+
+    server = SocketServer(Later(make), tmp_path / "s" / "sock")
+    server.start()
+    assert made == []
+
+    client = OwnerClient(tmp_path / "s" / "sock")
+    assert [client.get("/"), client.get("/")] == [{"ok": True}] * 2
+    server.stop()
+    assert made == [app]
+
+
+def test_an_application_that_can_not_be_made_says_why(tmp_path):
+    reasons = [CorruptData("the store is damaged")]
+
+    def make():
+        if reasons:
+            raise reasons.pop()
+        return app
+
+    server = SocketServer(Later(make), tmp_path / "s" / "sock")
+    server.start()
+    client = OwnerClient(tmp_path / "s" / "sock")
+    with pytest.raises(CorruptData, match="the store is damaged"):
+        client.get("/")
+    assert client.get("/") == {"ok": True}
+    server.stop()
