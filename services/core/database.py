@@ -27,6 +27,7 @@ from sqlalchemy import (
     false,
     func,
     insert,
+    inspect,
     make_url,
     select,
     text,
@@ -200,8 +201,16 @@ def _prepare(engine: Engine, url: URL) -> None:
         if engine.dialect.name == "postgresql":
             # Several processes start at once; the tables are made by one.
             connection.execute(select(func.pg_advisory_xact_lock(_CREATION_LOCK)))
+        elif not _is_current(connection):
+            # All of it or nothing, and by one process: the driver begins no transaction for such statements.
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
         metadata.create_all(connection)
         _bring_up_to_date(connection, url.render_as_string(hide_password=True))
+
+
+def _is_current(connection: Connection) -> bool:
+    there = inspect(connection).has_table(meta.name)
+    return there and connection.execute(select(meta.c.version)).scalar() == SCHEMA_VERSION
 
 
 def _sqlite(url: URL) -> Engine:
@@ -211,8 +220,10 @@ def _sqlite(url: URL) -> Engine:
 
 
 def _server(url: URL) -> Engine:
-    # A connection that the server or a firewall has dropped is noticed before it is used.
-    return create_engine(url, pool_pre_ping=True, pool_size=10, max_overflow=20, connect_args={"connect_timeout": 5})
+    # A connection that the server or a firewall has dropped is noticed before it is used, and a server
+    # that has gone while it is: a lease can't be kept by a thread that waits for ever.
+    given_up = {"connect_timeout": 5, "tcp_user_timeout": 15_000, "keepalives_idle": 10, "keepalives_interval": 5}
+    return create_engine(url, pool_pre_ping=True, pool_size=10, max_overflow=20, connect_args=given_up)
 
 
 def _bring_up_to_date(connection: Connection, name: str) -> None:
