@@ -1,5 +1,7 @@
 """Planning a job where nobody shares a disk: fetch the revision, compare, and store what is to be chunked."""
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,23 +20,45 @@ from services.core.ports import BlobStore, Emit, Source
 # How many batches a job should have at least, if it is large enough: as many workers can help.
 _WORKERS = 8
 
+# Returns the commit that a ref of a repository names now, and its files.
+Fetch = Callable[[Repo, str], tuple[str, AbstractContextManager[Source]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Mirrors:
+    """A `Fetch` from git servers. allow_hosts: those that may be fetched from although their addresses are private."""
+
+    folder: Path
+    limits: Limits
+    allow_hosts: frozenset[str]
+
+    def __call__(self, repo: Repo, ref: str) -> tuple[str, AbstractContextManager[Source]]:
+        """Fetch what `ref` names now.
+
+        Raises:
+            Unreachable: the server does not answer or refuses.
+            InvalidRequest: there is no such ref.
+        """
+        try:
+            folder, revision = mirror.fetch(repo.source, self.folder, ref, allow_hosts=self.allow_hosts)
+        except Unavailable as error:
+            # Also what is private or gone: forges say no more.
+            raise Unreachable(str(error)) from error
+        return revision, open_source("url", folder, revision, self.limits)
+
 
 @dataclass(frozen=True, slots=True)
 class Cloner:
-    """What planning needs. allow_hosts: hosts that may be fetched from although their addresses are private."""
+    """What planning needs; `catalog` must be that of the schema that is planned for."""
 
     ledger: Ledger
     catalog: Catalog
     blobs: BlobStore
-    mirrors: Path
-    limits: Limits
+    fetch: Fetch
     batch_bytes: int
-    allow_hosts: frozenset[str]
 
     def plan(self, job: Job, schema: str, emit: Emit) -> None:
         """Bring a queued job to running, with everything stored that its chunkers need; or end it, if nothing changed.
-
-        `catalog` must be that of `schema`.
 
         Raises:
             Unreachable: the repository can't be fetched.
@@ -43,22 +67,15 @@ class Cloner:
         """
         repo = self.catalog.get(job.repo)
         self.catalog.looked_at(repo.name)
-        folder, revision = self._fetch(repo, job.ref)
-        if (repo.revision, repo.ref) == (revision, job.ref):
-            self._nothing_to_do(job, repo)
-            return
-        with open_source("url", folder, revision, self.limits) as source:
+        revision, tree = self.fetch(repo, job.ref)
+        with tree as source:
+            if (repo.revision, repo.ref) == (revision, job.ref):
+                self._nothing_to_do(job, repo)
+                return
             self._start(job, repo, revision, schema, source)
         started = [Message("chunk", batch.id) for batch in self.ledger.batches(job.id)]
         for message in started or [Message("commit", job.id)]:
             emit(message)
-
-    def _fetch(self, repo: Repo, ref: str) -> tuple[Path, str]:
-        try:
-            return mirror.fetch(repo.source, self.mirrors, ref, allow_hosts=self.allow_hosts)
-        except Unavailable as error:
-            # Also what is private or gone: forges say no more.
-            raise Unreachable(str(error)) from error
 
     def _start(self, job: Job, repo: Repo, revision: str, schema: str, source: Source) -> None:
         refs, skipped = source.files()

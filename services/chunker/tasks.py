@@ -2,12 +2,12 @@
 
 from functools import cached_property
 
-from services.chunker.clone import Cloner
+from services.chunker.clone import Cloner, Fetch, Mirrors
 from services.chunker.isolated import IsolatedSplitter
 from services.chunker.look import look
 from services.chunker.source import Limits
 from services.chunker.source_pack import PackedSource
-from services.chunker.stage import chunk
+from services.chunker.stage import SplitText, chunk
 from services.core.catalog import Catalog
 from services.core.desk import Desk, Tasks
 from services.core.keeper import Hold
@@ -16,21 +16,24 @@ from services.core.ledger import BatchState, Job, JobState
 from services.core.ports import Emit
 
 
-def cloner_tasks(desk: Desk) -> Tasks:
-    """Return the stages of the cloner."""
-    cloning = _Cloning(desk)
+def cloner_tasks(desk: Desk, fetch: Fetch | None = None) -> Tasks:
+    """Return the stages of the cloner, which fetches by `fetch` or from git servers."""
+    cloning = _Cloning(desk, fetch)
     return {"plan": cloning.plan, "look": cloning.look}
 
 
-def chunker_tasks(desk: Desk) -> Tasks:
-    """Return the stage of the chunker."""
-    return {"chunk": _Chunking(desk).chunk}
+def chunker_tasks(desk: Desk, split: SplitText | None = None) -> Tasks:
+    """Return the stage of the chunker, which splits by `split` or in a process of its own."""
+    return {"chunk": _Chunking(desk, split).chunk}
 
 
 class _Cloning:
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, desk: Desk, fetch: Fetch | None) -> None:
+        settings = desk.settings
         self._desk = desk
-        self._allow_hosts = desk.settings.allowed_git_hosts
+        self._allow_hosts = settings.allowed_git_hosts
+        limits = Limits(max_file_bytes=settings.max_file_bytes)
+        self._fetch = fetch or Mirrors(settings.home / "mirrors", limits, self._allow_hosts)
 
     def plan(self, job_id: int, priority: Priority) -> None:
         def work(job: Job, _hold: Hold, emit: Emit) -> None:
@@ -45,25 +48,19 @@ class _Cloning:
         look(name, self._desk, self._allow_hosts, priority)
 
     def _cloner(self, schema: str) -> Cloner:
-        settings = self._desk.settings
-        return Cloner(
-            self._desk.ledger,
-            Catalog(self._desk.engine, schema),
-            self._desk.blobs,
-            mirrors=settings.home / "mirrors",
-            limits=Limits(max_file_bytes=settings.max_file_bytes),
-            batch_bytes=settings.batch_bytes,
-            allow_hosts=self._allow_hosts,
-        )
+        desk = self._desk
+        catalog = Catalog(desk.engine, schema)
+        return Cloner(desk.ledger, catalog, desk.blobs, self._fetch, desk.settings.batch_bytes)
 
 
 class _Chunking:
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, desk: Desk, split: SplitText | None) -> None:
         self._desk = desk
+        self._split = split
 
     @cached_property
-    def _splitter(self) -> IsolatedSplitter:
-        return IsolatedSplitter(self._desk.settings.parse_timeout_s)
+    def _splitter(self) -> SplitText:
+        return self._split or IsolatedSplitter(self._desk.settings.parse_timeout_s)
 
     def chunk(self, batch_id: int, priority: Priority) -> None:
         def work(_hold: Hold, emit: Emit) -> None:

@@ -1,9 +1,9 @@
 """Keeping leases alive while their holder works: a process that dies lets them pass within seconds."""
 
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from time import monotonic
 
 from services.core.errors import Unavailable
 
@@ -16,7 +16,7 @@ class Hold:
 
     def __init__(self, lease_s: float) -> None:
         self._lease_s = lease_s
-        self._until = time.monotonic() + lease_s
+        self._until = monotonic() + lease_s
         self._lost = False
 
     def check(self) -> None:
@@ -25,12 +25,12 @@ class Hold:
         Raises:
             Unavailable: it is another's, or the lease may have passed.
         """
-        if self._lost or time.monotonic() > self._until:
+        if self._lost or monotonic() > self._until:
             raise Unavailable(f"the lease of {self._lease_s} s has passed (QUARRY_LEASE_S); somebody else goes on")
 
     def renew(self, renew: Callable[[], bool]) -> bool:
         """Renew it once; False if it is lost."""
-        asked_at = time.monotonic()
+        asked_at = monotonic()
         self._lost = not renew()
         self._until = asked_at + self._lease_s
         return not self._lost

@@ -9,9 +9,9 @@ import math
 import signal
 import sys
 import threading
-import time
 from collections import defaultdict
 from collections.abc import Callable
+from time import monotonic
 
 from services.core import log as logs
 from services.core.database import open_database
@@ -90,7 +90,7 @@ class Sweeper:
         desk = self._desk
         for job_id in desk.leases.to_clean(self._settings.search_grace_s):
             desk.send("clean", job_id, Priority.BULK)
-        now, removing = time.monotonic(), {repo.name for repo in desk.catalog.removing()}
+        now, removing = monotonic(), {repo.name for repo in desk.catalog.removing()}
         self._removals_sent = {name: at for name, at in self._removals_sent.items() if name in removing}
         for name in removing:
             if now - self._removals_sent.get(name, -math.inf) > self._settings.resend_s:
@@ -109,9 +109,9 @@ class Sweeper:
                 self._desk.send("look", repo.name, Priority.BULK)
 
     def _prune(self) -> None:
-        if time.monotonic() - self._pruned_at < _PRUNE_EVERY_S:
+        if monotonic() - self._pruned_at < _PRUNE_EVERY_S:
             return
-        self._pruned_at = time.monotonic()
+        self._pruned_at = monotonic()
         self._desk.leases.prune(done_s=_KEEP_DONE_S, failed_s=_KEEP_FAILED_S)
         Deliveries(self._desk.engine).forget(_KEEP_DELIVERIES_S)
 
@@ -135,11 +135,11 @@ def main() -> int:
 def _sweep(settings: Settings, stop: threading.Event) -> None:
     queue = CeleryQueue(make_app(settings))
     sweeper = Sweeper(Desk(settings, queue), queue.backlog)
-    last_round = time.monotonic()
-    beat(lambda: time.monotonic() - last_round < STALE_S)
+    last_round = monotonic()
+    beat(lambda: monotonic() - last_round < STALE_S)
     checked = False
     while not stop.is_set():
-        last_round = time.monotonic()
+        last_round = monotonic()
         if not checked:
             checked = _check(settings)
         if checked:

@@ -13,9 +13,9 @@ from services.core.wiring import open_embedder, open_served_cache, schema_of
 from services.embedder.stage import embed
 
 
-def embedder_tasks(desk: Desk) -> Tasks:
-    """Return the stage of the embedder."""
-    return {"embed": _Embedding(desk).embed}
+def embedder_tasks(desk: Desk, embedder: Embedder | None = None, cache: EmbeddingCache | None = None) -> Tasks:
+    """Return the stage of the embedder, with the given parts or those of the settings."""
+    return {"embed": _Embedding(desk, embedder, cache).embed}
 
 
 def prepare(desk: Desk) -> None:
@@ -29,16 +29,19 @@ def prepare(desk: Desk) -> None:
 
 
 class _Embedding:
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, desk: Desk, embedder: Embedder | None, cache: EmbeddingCache | None) -> None:
         self._desk = desk
+        self._given = (embedder, cache)
 
     @cached_property
     def _embedder(self) -> Embedder:
-        return open_embedder(self._desk.settings)
+        given = self._given[0]
+        return open_embedder(self._desk.settings) if given is None else given
 
     @cached_property
     def _cache(self) -> EmbeddingCache:
-        return open_served_cache(self._desk.settings)
+        given = self._given[1]
+        return open_served_cache(self._desk.settings) if given is None else given
 
     def embed(self, batch_id: int, priority: Priority) -> None:
         def work(_hold: Hold, emit: Emit) -> None:

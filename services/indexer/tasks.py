@@ -1,28 +1,26 @@
 """What the indexer does with a message."""
 
 import logging
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from functools import partial
 
-from services.core.catalog import Catalog
+from services.core.catalog import Catalog, Schema
 from services.core.desk import Desk, Tasks
 from services.core.keeper import Hold
 from services.core.leases import Priority
 from services.core.ledger import STARTED_STATES, BatchState, Job, JobState
-from services.core.ports import Emit
+from services.core.ports import Emit, VectorWriter
 from services.core.wiring import create_bucket
 from services.indexer.commit import clean_up, go_live, remove
 from services.indexer.served import AllStores, HeldStore, open_store
 from services.indexer.stage import LiveFiles, acknowledge, index, live_files
 
-if TYPE_CHECKING:
-    from services.core.adapters.qdrant import QdrantVectors
-
 log = logging.getLogger(__name__)
 
 
-def indexer_tasks(desk: Desk) -> Tasks:
-    """Return the stages of the indexer."""
-    indexing = _Indexing(desk)
+def indexer_tasks(desk: Desk, open_vectors: Callable[[Schema], VectorWriter] | None = None) -> Tasks:
+    """Return the stages of the indexer, with the stores that `open_vectors` returns or those of the settings."""
+    indexing = _Indexing(desk, open_vectors or partial(open_store, desk.settings))
     return {"index": indexing.index, "commit": indexing.commit, "clean": indexing.clean, "remove": indexing.remove}
 
 
@@ -38,9 +36,10 @@ def prepare(desk: Desk) -> None:
 
 
 class _Indexing:
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, desk: Desk, open_vectors: Callable[[Schema], VectorWriter]) -> None:
         self._desk = desk
-        self._stores: dict[str, QdrantVectors] = {}
+        self._open = open_vectors
+        self._stores: dict[str, VectorWriter] = {}
         self._live: tuple[int, LiveFiles] = (0, {})
 
     def index(self, batch_id: int, priority: Priority) -> None:
@@ -88,9 +87,9 @@ class _Indexing:
                 everywhere = AllStores([self._store(schema.name) for schema in catalog.schemas()])
                 remove(name, ledger=self._desk.ledger, catalog=catalog, vectors=everywhere)
 
-    def _store(self, schema: str) -> "QdrantVectors":
+    def _store(self, schema: str) -> VectorWriter:
         if schema not in self._stores:
-            self._stores[schema] = open_store(self._desk.settings, self._desk.schema(schema))
+            self._stores[schema] = self._open(self._desk.schema(schema))
         return self._stores[schema]
 
     def _live_files(self, job: Job) -> LiveFiles:
