@@ -1,10 +1,9 @@
 """Planning a job where nobody shares a disk: fetch the revision, compare, and store what is to be chunked."""
 
-from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from services.chunker import mirror
 from services.chunker.plan import batches, make_plan
@@ -20,19 +19,38 @@ from services.core.ports import BlobStore, Emit, Source
 # How many batches a job should have at least, if it is large enough: as many workers can help.
 _WORKERS = 8
 
-# Returns the commit that a ref of a repository names now, and its files.
-Fetch = Callable[[Repo, str], tuple[str, AbstractContextManager[Source]]]
+
+class Servers(Protocol):
+    """Where repositories are."""
+
+    def tip(self, repo: Repo) -> str | None:
+        """Return the commit that the ref of a repository names now, None if there is no such ref."""
+
+    def fetch(self, repo: Repo, ref: str) -> tuple[str, AbstractContextManager[Source]]:
+        """Return the commit that a ref of a repository names now, and its files."""
 
 
 @dataclass(frozen=True, slots=True)
-class Mirrors:
-    """A `Fetch` from git servers. allow_hosts: those that may be fetched from although their addresses are private."""
+class GitServers:
+    """`Servers` whose repositories are mirrored in `folder`.
+
+    allow_hosts: those that may be fetched from although their addresses are private.
+    """
 
     folder: Path
     limits: Limits
     allow_hosts: frozenset[str]
 
-    def __call__(self, repo: Repo, ref: str) -> tuple[str, AbstractContextManager[Source]]:
+    def tip(self, repo: Repo) -> str | None:
+        """Ask what the ref of a repository names now; nothing is fetched.
+
+        Raises:
+            Unavailable: the server does not answer or refuses.
+            InvalidRequest: its address must not be asked.
+        """
+        return mirror.ls_remote(repo.source, repo.ref, allow_hosts=self.allow_hosts)
+
+    def fetch(self, repo: Repo, ref: str) -> tuple[str, AbstractContextManager[Source]]:
         """Fetch what `ref` names now.
 
         Raises:
@@ -54,7 +72,7 @@ class Cloner:
     ledger: Ledger
     catalog: Catalog
     blobs: BlobStore
-    fetch: Fetch
+    servers: Servers
     batch_bytes: int
 
     def plan(self, job: Job, schema: str, emit: Emit) -> None:
@@ -67,7 +85,7 @@ class Cloner:
         """
         repo = self.catalog.get(job.repo)
         self.catalog.looked_at(repo.name)
-        revision, tree = self.fetch(repo, job.ref)
+        revision, tree = self.servers.fetch(repo, job.ref)
         with tree as source:
             if (repo.revision, repo.ref) == (revision, job.ref):
                 self._nothing_to_do(job, repo)

@@ -2,7 +2,7 @@
 
 import logging
 
-from services.chunker import mirror
+from services.chunker.clone import Servers
 from services.core.catalog import Catalog
 from services.core.desk import Desk
 from services.core.errors import NotFound, QuarryError
@@ -11,12 +11,12 @@ from services.core.leases import Priority
 log = logging.getLogger(__name__)
 
 
-def look(name: str, desk: Desk, allow_hosts: frozenset[str], priority: Priority) -> None:
+def look(name: str, desk: Desk, servers: Servers, priority: Priority) -> None:
     """Request a job for a repository if its server has another commit than the live one."""
     try:
         schema = desk.active_schema().name
         repo = Catalog(desk.engine, schema).get(name)
-        tip = mirror.ls_remote(repo.source, repo.ref, allow_hosts=allow_hosts)
+        tip = servers.tip(repo)
         if tip == repo.revision:
             return
         # Also where the ref is gone: the job says so.

@@ -2,7 +2,7 @@
 
 from functools import cached_property
 
-from services.chunker.clone import Cloner, Fetch, Mirrors
+from services.chunker.clone import Cloner, GitServers, Servers
 from services.chunker.isolated import IsolatedSplitter
 from services.chunker.look import look
 from services.chunker.source import Limits
@@ -16,9 +16,9 @@ from services.core.ledger import BatchState, Job, JobState
 from services.core.ports import Emit
 
 
-def cloner_tasks(desk: Desk, fetch: Fetch | None = None) -> Tasks:
-    """Return the stages of the cloner, which fetches by `fetch` or from git servers."""
-    cloning = _Cloning(desk, fetch)
+def cloner_tasks(desk: Desk, servers: Servers | None = None) -> Tasks:
+    """Return the stages of the cloner, which fetches from the given servers or from those of git."""
+    cloning = _Cloning(desk, servers)
     return {"plan": cloning.plan, "look": cloning.look}
 
 
@@ -28,12 +28,11 @@ def chunker_tasks(desk: Desk, split: SplitText | None = None) -> Tasks:
 
 
 class _Cloning:
-    def __init__(self, desk: Desk, fetch: Fetch | None) -> None:
+    def __init__(self, desk: Desk, servers: Servers | None) -> None:
         settings = desk.settings
-        self._desk = desk
-        self._allow_hosts = settings.allowed_git_hosts
         limits = Limits(max_file_bytes=settings.max_file_bytes)
-        self._fetch = fetch or Mirrors(settings.home / "mirrors", limits, self._allow_hosts)
+        self._desk = desk
+        self._servers = servers or GitServers(settings.home / "mirrors", limits, settings.allowed_git_hosts)
 
     def plan(self, job_id: int, priority: Priority) -> None:
         def work(job: Job, _hold: Hold, emit: Emit) -> None:
@@ -45,12 +44,12 @@ class _Cloning:
         self._desk.on_job(job_id, (JobState.QUEUED,), priority, work)
 
     def look(self, name: str, priority: Priority) -> None:
-        look(name, self._desk, self._allow_hosts, priority)
+        look(name, self._desk, self._servers, priority)
 
     def _cloner(self, schema: str) -> Cloner:
         desk = self._desk
         catalog = Catalog(desk.engine, schema)
-        return Cloner(desk.ledger, catalog, desk.blobs, self._fetch, desk.settings.batch_bytes)
+        return Cloner(desk.ledger, catalog, desk.blobs, self._servers, desk.settings.batch_bytes)
 
 
 class _Chunking:
