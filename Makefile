@@ -27,6 +27,7 @@ PORT ?= 8080
 T ?=
 RUNS ?= 3
 SCENARIO ?= all
+PROFILE ?= short
 
 .PHONY: help
 help: ## List the targets
@@ -65,13 +66,19 @@ check: $(DEV) ## Lint, format, types, import contracts, spelling, YAML
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy services loadtest benchmarks models
 	@$(BIN)/lint-imports
-	@git ls-files -z -- ':!requirements' ':!LICENSE' ':!models/quarry-static' ':!benchmarks/results' \
+	@git ls-files -z -- ':!requirements' ':!LICENSE' ':!models/quarry-static' ':!benchmarks/results' ':!loadtest/results' \
 		| xargs -0 $(BIN)/codespell --ignore-words-list "$(SPELLING)"
 	@git ls-files -z -- '*.yml' '*.yaml' \
 		| xargs -0 --no-run-if-empty $(BIN)/yamllint --strict -d "{extends: relaxed, rules: {line-length: {max: 140}}}"
 
 # Words of the field that codespell takes for misspelt ones.
 SPELLING := caf,edn,fo,hist,ment,nd,ot,pyton,ser,te,thirdparty,wast
+
+.PHONY: sla
+sla: $(DEV) ## Load-test the embedded mode, and the stack if it runs: PROFILE=full
+	@$(BIN)/python -m loadtest.run --target embedded --profile $(PROFILE)
+	@if [ -f .stack/env ]; then $(BIN)/python -m loadtest.run --target stack --profile $(PROFILE); \
+	else echo "no stack runs (make stack): only the embedded mode was tested"; fi
 
 .PHONY: bench
 bench: $(DEV) ## Measure speed and memory, store the results, fill in the README: SCENARIO=stdlib, RUNS=3, LINUX=path

@@ -38,6 +38,7 @@ class Settings:
 
     The distributed mode only:
     host, port: where the API listens.
+    heartbeat: the file that a worker or sweeper touches as long as it works.
     database_url: ``postgresql+psycopg://user:password@host/name``.
     broker_url, cache_url: ``redis://host:port/db``; two servers, the first must not evict.
     s3_url: ``http(s)://host:port/bucket``; with s3_access_key, s3_secret_key and s3_region.
@@ -70,6 +71,7 @@ class Settings:
     webhook_secret: str = ""
     host: str = "127.0.0.1"
     port: int = 8080
+    heartbeat: Path = Path("/tmp/quarry-heartbeat")
     database_url: str = ""
     broker_url: str = ""
     cache_url: str = ""

@@ -12,18 +12,19 @@ from services.core.database import open_database
 from services.core.errors import QuarryError
 from services.core.settings import Settings
 from services.core.wiring import check_queue
-from services.distributed.heartbeat import STALE_S, age_s, heartbeat_file
+from services.distributed.heartbeat import STALE_S, age_s
 
 
 def main(arguments: list[str]) -> int:
     """Return the exit status and say what is wrong."""
-    age = age_s(heartbeat_file())
+    settings = Settings.from_env()
+    age = age_s(settings.heartbeat)
     if age > STALE_S:
         print(f"no sign of life for {age:.0f} s, the limit is {STALE_S:.0f} s", file=sys.stderr)
         return 1
     try:
         if "--ready" in arguments:
-            _ask_servers(Settings.from_env())
+            _ask_servers(settings)
     except QuarryError as error:
         print(error, file=sys.stderr)
         return 1

@@ -1,6 +1,5 @@
 """A sign of life that does not depend on any other server: a file that is touched as long as the process works."""
 
-import os
 import threading
 import time
 from collections.abc import Callable
@@ -11,15 +10,9 @@ _EVERY_S = 5.0
 STALE_S = 60.0
 
 
-def heartbeat_file() -> Path:
-    """Return the file, ``QUARRY_HEARTBEAT``."""
-    return Path(os.environ.get("QUARRY_HEARTBEAT", "/tmp/quarry-heartbeat"))
-
-
-def beat(alive: Callable[[], bool] = lambda: True) -> threading.Event:
-    """Touch the file from a thread as long as `alive` says so; set the event to stop."""
+def beat(path: Path, alive: Callable[[], bool] = lambda: True) -> threading.Event:
+    """Touch `path` from a thread as long as `alive` says so; set the event to stop."""
     stop = threading.Event()
-    path = heartbeat_file()
 
     def run() -> None:
         while not stop.is_set():

@@ -136,7 +136,7 @@ def _sweep(settings: Settings, stop: threading.Event) -> None:
     queue = CeleryQueue(make_app(settings))
     sweeper = Sweeper(Desk(settings, queue), queue.backlog)
     last_round = monotonic()
-    beat(lambda: monotonic() - last_round < STALE_S)
+    beat(settings.heartbeat, lambda: monotonic() - last_round < STALE_S)
     checked = False
     while not stop.is_set():
         last_round = monotonic()

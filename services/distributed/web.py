@@ -28,6 +28,10 @@ log = logging.getLogger(__name__)
 _RETRY_S = 2.0
 # Searches wait for the vector store and the object store most of their time; each event stream holds a thread.
 _THREADS = 16
+# A webhook may take 25 MB, the application refuses anything else much earlier.
+_MAX_BODY_BYTES = 26 << 20
+# An idle connection costs a file descriptor; waitress's default of 100 would lock a team out.
+_CONNECTIONS = 1000
 
 
 def main() -> int:
@@ -40,7 +44,15 @@ def main() -> int:
     except QuarryError as error:
         print(f"quarry: {error}", file=sys.stderr)
         return error.exit_status
-    server = waitress.create_server(app, host=settings.host, port=settings.port, threads=_THREADS)
+    server = waitress.create_server(
+        app,
+        host=settings.host,
+        port=settings.port,
+        threads=_THREADS,
+        max_request_body_size=_MAX_BODY_BYTES,
+        connection_limit=_CONNECTIONS,
+        ident="quarry",
+    )
     print(f"Quarry listens on http://{settings.host}:{server.effective_port}", flush=True)
     server.run()
     return 0

@@ -73,14 +73,14 @@ def _kind(arguments: list[str]) -> str:
 def _run(worker: str, settings: Settings) -> None:
     app = make_app(settings)
     module = importlib.import_module(_MODULES[worker])
-    starting = beat()
+    starting = beat(settings.heartbeat)
     _wait_for_servers(settings, Desk(settings, CeleryQueue(app)), getattr(module, "prepare", None))
     starting.set()
     # Another desk: nothing that was opened here may be used after the fork.
     _register(app, getattr(module, f"{worker}_tasks")(Desk(settings, CeleryQueue(app))))
     app.steps["worker"].add(_Pulse)
     _Pulse.note()
-    beat(lambda: time.monotonic() - _Pulse.at < STALE_S or not _broker_answers(settings))
+    beat(settings.heartbeat, lambda: time.monotonic() - _Pulse.at < STALE_S or not _broker_answers(settings))
     worker_ready.connect(_say_ready)
     setup_logging.connect(_keep_logging)
     app.worker_main(

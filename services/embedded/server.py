@@ -24,8 +24,10 @@ log = logging.getLogger(__name__)
 
 # Searches wait for each other anyway (the engine holds the GIL); more threads only hold streams open.
 _THREADS = 8
-# Nothing that is asked for takes more; waitress would take 1 GB.
-_MAX_BODY_BYTES = 1 << 20
+# A webhook may take 25 MB, the application refuses anything else much earlier; waitress would take 1 GB.
+_MAX_BODY_BYTES = 26 << 20
+# An idle connection costs a file descriptor; at 100, waitress's default, a hundred open pages lock everybody out.
+_CONNECTIONS = 800
 _LOOK_S = 1.0
 # Enough to answer a search; an event stream would go on for as long as its job.
 _GRACE_S = 2.0
@@ -40,7 +42,12 @@ class HttpServer:
         self._map: dict[int, Any] = {}
         self._stopping = False
         self._ended = False
-        limits = {"threads": _THREADS, "max_request_body_size": _MAX_BODY_BYTES, "ident": "quarry"}
+        limits = {
+            "threads": _THREADS,
+            "max_request_body_size": _MAX_BODY_BYTES,
+            "connection_limit": _CONNECTIONS,
+            "ident": "quarry",
+        }
         try:
             self._server: Any = waitress.create_server(app, map=self._map, **limits, **address)
         except BaseException:

@@ -1,6 +1,7 @@
 """The vector stores of the distributed mode: one collection for each schema."""
 
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from typing import TYPE_CHECKING
 from uuid import UUID
 
@@ -20,7 +21,8 @@ def open_store(settings: Settings, schema: Schema) -> "QdrantVectors":
     Raises:
         Unavailable: the server does not answer.
     """
-    name = prepare(open_collections(settings), schema.name, schema.dim)
+    with closing(open_collections(settings)) as collections:
+        name = prepare(collections, schema.name, schema.dim)
     return open_served_vectors(settings, name, schema.dim)
 
 
