@@ -1,0 +1,432 @@
+"""The distributed mode in one process: the real tasks and sweeper on a real ledger, everything else in memory.
+
+Workers may be killed, stand still or miss a server at every step they take; messages are lost, doubled and mixed up.
+Time passes when the test says so: leases are set back, and the clock that holders look at goes on.
+"""
+
+import time
+from collections import Counter
+from contextlib import contextmanager, nullcontext, suppress
+
+import numpy as np
+from sqlalchemy import event
+
+from services.chunker import split as splitter
+from services.chunker.tasks import chunker_tasks, cloner_tasks
+from services.core.adapters.cache import NullCache
+from services.core.catalog import Catalog, Schema
+from services.core.database import open_database
+from services.core.desk import Desk
+from services.core.digest import digest, point_id
+from services.core.errors import InvalidRequest, NotFound, Unavailable, Unreachable
+from services.core.ledger import OPEN_STATES, STARTED_STATES, Cleanup, JobState, Ledger
+from services.core.model import FileRef
+from services.core.settings import Settings
+from services.core.wiring import schema_of
+from services.distributed.jobs import QueuedJobs
+from services.distributed.queue import STAGES
+from services.distributed.sweeper import Sweeper
+from services.embedder.tasks import embedder_tasks
+from services.indexer.tasks import indexer_tasks
+from tests.fakes import MemoryBlobs
+
+DIM = 8
+POISON = b"POISON"
+# Longer than any test takes, so that leases end only when time is told to pass.
+LEASE_S = 3600.0
+RESEND_S = 1800.0
+POLL_S = 100_000.0
+_WORKER_OF = {stage: worker for worker, stages in STAGES.items() for stage in stages}
+_PORTS = ("fetch", "tip", "get", "put", "embed")
+
+
+class Killed(BaseException):
+    """A worker's process has ended here."""
+
+
+class Faults:
+    """What goes wrong: at the steps `killed_at`, at every step called `down`, and at a share of all steps, by kind."""
+
+    def __init__(self, random=None, rates=None, *, killed_at=(), down=""):
+        self.random, self.rates, self.killed_at, self.down = random, rates or {}, killed_at, down
+
+    def of(self, number, name, kinds):
+        if number in self.killed_at:
+            return "killed"
+        if name and name == self.down:
+            return "unavailable"
+        return next((kind for kind in kinds if self.rates.get(kind) and self.random.random() < self.rates[kind]), "")
+
+
+class MemoryServers:
+    """Git servers: each repository is a list of trees, the last of which is the tip."""
+
+    def __init__(self, step):
+        self.trees = {}
+        self.gone = set()
+        self._step = step
+
+    def push(self, name, tree):
+        self.trees.setdefault(name, []).append(dict(tree))
+
+    def tip(self, repo):
+        self._step("tip")
+        self._check(repo)
+        return self.revision(repo.name)
+
+    def fetch(self, repo, ref):
+        self._step("fetch")
+        self._check(repo)
+        if ref:
+            raise NotFound(f"no ref {ref!r}")
+        revision = self.revision(repo.name)
+        tree = self.trees[repo.name][-1]
+        self._step("fetch")
+        return revision, nullcontext(MemorySource(tree))
+
+    def revision(self, name):
+        return f"{name}@{len(self.trees[name])}"
+
+    def tree(self, revision):
+        name, _, number = revision.rpartition("@")
+        return self.trees[name][int(number) - 1]
+
+    def _check(self, repo):
+        if repo.name in self.gone:
+            raise Unreachable(f"{repo.source!r} is gone")
+
+
+class MemorySource:
+    """A tree as a `Source`."""
+
+    def __init__(self, tree):
+        self._tree = tree
+
+    def files(self):
+        names = {path: digest(data) for path, data in sorted(self._tree.items())}
+        return [FileRef(path, name, f"git:{name}", len(self._tree[path])) for path, name in names.items()], []
+
+    def read(self, refs):
+        return [self._tree[ref.path] for ref in refs]
+
+
+class SteppingBlobs(MemoryBlobs):
+    """Blobs whose readers and writers may be interrupted."""
+
+    def __init__(self, step):
+        super().__init__()
+        self._step = step
+
+    def put(self, data):
+        self._step("put")
+        name = super().put(data)
+        self._step("put")
+        return name
+
+    def get(self, digest, start=0, length=None):
+        self._step("get")
+        return super().get(digest, start, length)
+
+
+class SteppingVectors:
+    """Points of a schema by id: (repository, path, generation, retired by)."""
+
+    def __init__(self, step):
+        self.points = {}
+        self._step = step
+
+    def upsert(self, points):
+        for key, payload in zip(points.ids, points.payloads, strict=True):
+            self._step("write")
+            self.points[key] = (payload["repo"], payload["path"], payload["gen"], None)
+        self._step("write")
+
+    def retire(self, ids, generation):
+        for key in ids:
+            self._step("write")
+            if key in self.points:
+                self.points[key] = (*self.points[key][:3], generation)
+
+    def purge(self, *, retired_by=None, generation=None, repo=None):
+        wanted = ((3, retired_by), (2, generation), (0, repo))
+        for place, value in wanted:
+            doomed = [key for key, point in self.points.items() if value is not None and point[place] == value]
+            for key in doomed:
+                self._step("write")
+                self.points.pop(key, None)
+        self._step("write")
+
+    def flush(self):
+        self._step("write")
+
+
+class SteppingEmbedder:
+    """Unit vectors that depend on the text."""
+
+    model_id, dim = "model-1", DIM
+
+    def __init__(self, step):
+        self._step = step
+
+    def embed(self, texts):
+        self._step("embed")
+        seeds = [int(digest(each.encode())[:8], 16) for each in texts.texts]
+        rows = np.array([np.random.default_rng(seed).standard_normal(DIM) for seed in seeds], dtype=np.float32)
+        return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+def split(content, language, *, parse=True):
+    """Split, but for the file that no worker survives."""
+    if POISON in content:
+        raise ValueError("poison")
+    return splitter.split(content, language, parse=parse)
+
+
+class World:
+    """Repositories, a queue, and as many workers as there are messages taken."""
+
+    def __init__(self, folder, url="", *, faults=None, monkeypatch, **settings):
+        self.settings = Settings(
+            home=folder,
+            database_url=url or f"sqlite:///{folder}/catalog.db",
+            git_allow="127.0.0.1",
+            batch_bytes=60,
+            lease_s=LEASE_S,
+            resend_s=RESEND_S,
+            poll_s=POLL_S,
+            **settings,
+        )
+        self.engine = _fast(open_database(self.settings.database_url))
+        event.listen(self.engine, "before_cursor_execute", lambda *_: self.step("statement"))
+        self.faults = faults or Faults()
+        self.steps, self.depth, self.later_s = 0, 0, 0.0
+        self.happened = Counter()
+        for module in ("services.core.keeper", "services.distributed.sweeper"):
+            monkeypatch.setattr(f"{module}.monotonic", lambda: time.monotonic() + self.later_s)
+        self.servers, self.blobs = MemoryServers(self.step), SteppingBlobs(self.step)
+        self.vectors, self.embedder = SteppingVectors(self.step), SteppingEmbedder(self.step)
+        self.queue, self.said = [], []
+        self.idle = {worker: [] for worker in STAGES}
+        self.ledger, self.catalog = Ledger(self.engine), Catalog(self.engine)
+        self.schema = schema_of(self.embedder)
+        self.catalog.register_schema(Schema(self.schema, DIM))
+        self.desk = self._desk()
+        self.jobs = QueuedJobs(self.desk)
+        self.sweeper = Sweeper(self.desk, lambda stage, priority: self._backlog(stage, priority))
+
+    def close(self):
+        self.engine.dispose()
+
+    # What happens to a process
+
+    def step(self, name):
+        """A worker has got so far; here it may be killed, stand still while others work, or miss a server."""
+        if not self.depth:
+            return
+        self.steps += 1
+        kinds = ["killed"]
+        if name in (*_PORTS, "statement", "write"):
+            kinds.append("unavailable")
+        if name in _PORTS:
+            kinds.append("slow")
+        kind = self.faults.of(self.steps, name, kinds)
+        self.happened[kind, name] += 1
+        if kind == "killed":
+            raise Killed(name)
+        if kind == "unavailable":
+            raise Unavailable(f"no {name} now")
+        if kind == "slow" and self.depth < 3:
+            self.slow()
+
+    def slow(self):
+        """Let others work, and often take over, before this worker goes on."""
+        with self._outside():
+            for _ in range(self.faults.random.randrange(1, 12)):
+                self.faults.random.choice((self.deliver, self.deliver, self.deliver, self.sweep, self.pass_lease))()
+                self.check()
+
+    @contextmanager
+    def _outside(self):
+        self.depth += 1
+        try:
+            yield
+        finally:
+            self.depth -= 1
+
+    @contextmanager
+    def _process(self):
+        """Run what a process does; its end is nobody else's."""
+        self.depth += 1
+        try:
+            yield
+        except Killed:
+            self.happened["ended"] += 1
+        except Unavailable as error:
+            self.happened["dropped", str(error)] += 1
+        finally:
+            self.depth -= 1
+
+    # The queue and who listens to it
+
+    def publish(self, message, priority):
+        self.said.append((message, priority))
+        kind = self.faults.of(0, "", ("lost", "doubled", "refused"))
+        if kind == "refused":
+            raise ConnectionError("no broker")
+        copies = {"lost": 0, "doubled": 2}.get(kind, 1)
+        self.queue += [(message, priority)] * copies
+
+    def deliver(self, place=None):
+        """Give a message to a worker: any, or the one at `place`."""
+        if not self.queue:
+            return
+        random = self.faults.random
+        message, priority = self.queue.pop(random.randrange(len(self.queue)) if place is None else place)
+        worker = _WORKER_OF[message.stage]
+        tasks = self.idle[worker].pop() if self.idle[worker] else self._tasks(worker)
+        before = self.happened["ended"]
+        with self._process():
+            tasks[message.stage](message.key, priority)
+        if self.happened["ended"] == before:
+            self.idle[worker].append(tasks)
+        elif random and random.random() < 0.5:
+            # It was not acknowledged, and comes again.
+            self.queue.append((message, priority))
+
+    def sweep(self):
+        with self._process():
+            self.sweeper.round()
+
+    def pass_time(self, seconds):
+        """Let time go by, for leases, ends of jobs, looks, and those who hold something."""
+        self.later_s += seconds
+        with self.engine.begin() as connection:
+            connection.exec_driver_sql(f"UPDATE jobs SET lease_until = lease_until - {seconds}")
+            connection.exec_driver_sql(f"UPDATE jobs SET finished_at = finished_at - {seconds}")
+            connection.exec_driver_sql(f"UPDATE batches SET lease_until = lease_until - {seconds}")
+            connection.exec_driver_sql(f"UPDATE repos SET looked_at = looked_at - {seconds}")
+
+    def pass_lease(self):
+        with self._quietly():
+            self.pass_time(LEASE_S + 1)
+
+    @contextmanager
+    def _quietly(self):
+        depth, self.depth = self.depth, 0
+        try:
+            yield
+        finally:
+            self.depth = depth
+
+    def settle(self, faults=None, rounds=400):
+        """Go on until nothing is left to do, by default without further faults; say what is if that does not come."""
+        self.faults = faults or Faults()
+        for _ in range(rounds):
+            while self.queue:
+                self.deliver(0)
+                self.check()
+            self.sweep()
+            if not self.queue and not self._left():
+                return
+            self.pass_time(LEASE_S + 1)
+        raise AssertionError(f"not settled: {self._left()}")
+
+    # What people do
+
+    def push(self, name, tree):
+        self.servers.push(name, {path: data for path, data in tree.items() if data is not None})
+
+    def ask(self, name, tree=None):
+        """Ask for an index, after pushing a tree if one is given; return the job's id."""
+        if tree is not None:
+            self.push(name, tree)
+        return self.jobs.submit(f"https://127.0.0.1/{name}.git", name)
+
+    def put(self, name, tree):
+        """Push, index, and wait; return the job."""
+        job_id = self.ask(name, tree)
+        self.settle()
+        return self.ledger.job(job_id)
+
+    # What must be so
+
+    def expected(self, name, revision):
+        """Return the ids of the points of a revision, worked out from its files alone."""
+        ids = set()
+        for path, data in self.servers.tree(revision).items():
+            chunks = len(splitter.split(data, "python").chunks)
+            ids |= {point_id(name, path, digest(data), number) for number in range(chunks)}
+        return ids
+
+    def visible(self, name):
+        """Return the ids of the points that a search sees now."""
+        fences = self.ledger.fences()
+        return {
+            key
+            for key, (repo, _path, generation, retired) in self.vectors.points.items()
+            if repo == name and generation not in fences.staged and retired not in fences.retired
+        }
+
+    def check(self):
+        """What must hold between any two messages: one revision is seen, and one job of a repository works."""
+        with self._quietly():
+            for repo in Catalog(self.engine, self.schema).list():
+                if repo.revision:
+                    assert self.visible(repo.name) == self.expected(repo.name, repo.revision), repo.revision
+            working = Counter(job.repo for job in self.ledger.jobs(states=STARTED_STATES))
+            working += Counter(job.repo for job in self.ledger.jobs(states=(JobState.QUEUED,)) if job.holder)
+            assert all(count == 1 for count in working.values()), working
+            assert all(job.error for job in self.ledger.jobs(states=(JobState.FAILED,)))
+
+    def check_settled(self):
+        """What must hold when all is done: every tip is searchable, and nothing else is stored."""
+        self.check()
+        expected = set()
+        for repo in Catalog(self.engine, self.schema).list():
+            assert repo.revision == self.servers.revision(repo.name)
+            expected |= self.expected(repo.name, repo.revision)
+        assert set(self.vectors.points) == expected
+        assert self.ledger.fences() == type(self.ledger.fences())()
+        assert {job.state for job in self.ledger.jobs()} <= {JobState.DONE, JobState.FAILED}
+
+    def _left(self):
+        jobs = [(j.id, j.repo, j.state.value, j.holder, j.error) for j in self.ledger.jobs(states=OPEN_STATES)]
+        unclean = [job.id for job in self.ledger.jobs(cleanups=(Cleanup.RETIRED, Cleanup.STAGED))]
+        return jobs + unclean + [repo.name for repo in self.catalog.removing()]
+
+    def _backlog(self, stage, priority):
+        mine = [m for m, p in self.queue if _WORKER_OF[m.stage] == _WORKER_OF[stage] and p is priority]
+        return len(mine)
+
+    def _desk(self):
+        desk = Desk(self.settings, self.publish)
+        desk.__dict__ |= {"engine": self.engine, "blobs": self.blobs}
+        return desk
+
+    def _tasks(self, worker):
+        desk = self._desk()
+        return {
+            "cloner": lambda: cloner_tasks(desk, self.servers),
+            "chunker": lambda: chunker_tasks(desk, split),
+            "embedder": lambda: embedder_tasks(desk, self.embedder, NullCache()),
+            "indexer": lambda: indexer_tasks(desk, lambda _schema: self.vectors),
+        }[worker]()
+
+
+def _fast(engine):
+    """A database that forgets everything in a power cut, which no test has."""
+    if engine.dialect.name == "sqlite":
+        event.listen(engine, "connect", lambda connection, _: connection.execute("PRAGMA synchronous = OFF"))
+        engine.dispose()
+    return engine
+
+
+def retry(world, job_id):
+    """Ask for a retry; whether it is granted is not the point."""
+    with suppress(InvalidRequest):
+        world.jobs.retry(job_id)
+
+
+def newest(world, name):
+    """Return the last job of a repository."""
+    return world.ledger.jobs(name)[-1]
