@@ -6,15 +6,20 @@ from services.core.model import Chunk, ChunkedFile, FileKind, FileRef
 
 
 class MemoryBlobs:
-    """A BlobStore in a dictionary."""
+    """A BlobStore in a dictionary; `age` makes what is there older."""
 
     def __init__(self):
         self.stored = {}
+        self.ages = {}
 
     def put(self, data):
         key = digest(data)
         self.stored[key] = bytes(data)
+        self.ages[key] = 0.0
         return key
+
+    def age(self, seconds):
+        self.ages = {key: age + seconds for key, age in self.ages.items()}
 
     def get(self, digest, start=0, length=None):
         if digest not in self.stored:
@@ -25,11 +30,12 @@ class MemoryBlobs:
             raise CorruptData(f"blob {digest!r} is shorter than {end} bytes")
         return data[start:end]
 
-    def delete(self, digest):
-        self.stored.pop(digest, None)
+    def delete(self, digest, *, older_than_s=0.0):
+        if self.ages.get(digest, 0.0) >= older_than_s:
+            self.stored.pop(digest, None)
 
-    def digests(self):
-        return list(self.stored)
+    def digests(self, *, older_than_s=0.0):
+        return [key for key in list(self.stored) if self.ages.get(key, 0.0) >= older_than_s]
 
 
 def chunked_file(path="a.py", texts=("one\n", "two\n"), fingerprint="git:1", defines=()):

@@ -38,11 +38,11 @@ class BlobStore(Protocol):
             CorruptData: the bytes do not match, or the blob is shorter than the range.
         """
 
-    def delete(self, digest: str) -> None:
-        """Remove a blob; one that is not there is no error."""
+    def delete(self, digest: str, *, older_than_s: float = 0.0) -> None:
+        """Remove a blob, unless it was stored, or stored again, since so long; one that is not there is no error."""
 
-    def digests(self) -> Iterable[str]:
-        """Yield the digest of every blob, in no order."""
+    def digests(self, *, older_than_s: float = 0.0) -> Iterable[str]:
+        """Yield the digest of every blob that was not stored, or stored again, since so long; in no order."""
 
 
 class EmbeddingCache(Protocol):

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -70,6 +71,41 @@ def test_deleting_is_idempotent(store):
     assert list(store.digests()) == []
     with pytest.raises(NotFound):
         store.get(name)
+
+
+def test_what_was_stored_a_moment_ago_is_not_old(store):
+    name = store.put(b"young")
+
+    store.delete(name, older_than_s=3600.0)
+
+    assert list(store.digests(older_than_s=3600.0)) == []
+    assert store.get(name) == b"young"
+
+
+def test_storing_again_makes_young(store):
+    name, other = store.put(b"again"), store.put(b"once")
+    _wait_until_old(store, {name, other}, 2.0)
+
+    store.put(b"again")
+
+    # Whatever time that took: what was stored once is older by two seconds at least.
+    store.delete(name, older_than_s=3600.0)
+    ages = {each: _age_s(store, each) for each in (name, other)}
+    assert ages[name] < ages[other]
+    store.delete(other, older_than_s=ages[other])
+    assert list(store.digests()) == [name]
+
+
+def _wait_until_old(store, names, seconds):
+    deadline = time.monotonic() + 60
+    while set(store.digests(older_than_s=seconds)) != names:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def _age_s(store, name):
+    """The age in whole seconds, found by asking."""
+    return next(age for age in range(60, -1, -1) if not age or name in store.digests(older_than_s=age))
 
 
 def test_every_digest_is_listed_once(store):

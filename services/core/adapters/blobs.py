@@ -41,7 +41,10 @@ class DirectoryBlobs:
         name = digest(data)
         path = self._path(name)
         with _translated(self._directory, len(data)):
-            if not _holds(path, data):
+            if _holds(path, data):
+                # As if it was written now: nobody who deletes by age may take it from under its writer.
+                os.utime(path)
+            else:
                 self._write(path, data)
         return name
 
@@ -66,17 +69,20 @@ class DirectoryBlobs:
             finally:
                 os.close(descriptor)
 
-    def delete(self, digest: str) -> None:
-        """Remove a blob; one that is not there is no error."""
+    def delete(self, digest: str, *, older_than_s: float = 0.0) -> None:
+        """Remove a blob, unless it was stored, or stored again, since so long; one that is not there is no error."""
         if _DIGEST.fullmatch(digest):
             with _translated(self._directory):
-                self._path(digest).unlink(missing_ok=True)
+                path = self._path(digest)
+                if _is_older(path, older_than_s):
+                    path.unlink(missing_ok=True)
 
-    def digests(self) -> Iterator[str]:
-        """Yield the digest of every blob, in no order."""
+    def digests(self, *, older_than_s: float = 0.0) -> Iterator[str]:
+        """Yield the digest of every blob that was not stored, or stored again, since so long; in no order."""
         with _translated(self._directory):
             for folder in self._directory.glob("[0-9a-f][0-9a-f]"):
-                yield from (name for name in os.listdir(folder) if _DIGEST.fullmatch(name))
+                names = (name for name in os.listdir(folder) if _DIGEST.fullmatch(name))
+                yield from (name for name in names if _is_older(folder / name, older_than_s))
 
     def _path(self, name: str) -> Path:
         return self._directory / name[:2] / name
@@ -107,6 +113,15 @@ class DirectoryBlobs:
             with suppress(FileNotFoundError):
                 if time.time() - path.stat().st_mtime > _STALE_S:
                     path.unlink()
+
+
+def _is_older(path: Path, seconds: float) -> bool:
+    if not seconds:
+        return True
+    try:
+        return time.time() - path.stat().st_mtime >= seconds
+    except FileNotFoundError:
+        return False
 
 
 def _holds(path: Path, data: bytes) -> bool:

@@ -9,8 +9,11 @@ from uuid import UUID
 import numpy as np
 
 from services.core.adapters import qdrant_filter
+from services.core.adapters.qdrant_collections import MAX_LIMIT
 from services.core.adapters.qdrant_server import QdrantServer
-from services.core.adapters.stored_points import DENSE, TERMS, admits_nothing, fold, unfold, unit_rows
+from services.core.adapters.stored_points import DENSE, MARKS, TERMS, admits_nothing, fold, unfold, unit_rows
+from services.core.census import StoredPoint
+from services.core.errors import CorruptData
 from services.core.ports import Candidates, Filter, Points
 
 # Qdrant's advice is 64 to 256 points in a request and a few requests at a time
@@ -19,6 +22,10 @@ UPSERT_POINTS = 256
 _STREAMS = 2
 # Ids in one request; each takes 40 bytes.
 _IDS = 1000
+# Points listed in one request; each takes 400 bytes.
+_SCROLLED = 2000
+# A search must be quick or fail; who takes stock of everything has time.
+_CENSUS_S = 60.0
 # The cosine does not know a vector's length, so that its values may travel as integers: half the bytes of
 # floats, a third less time here and a tenth less on the server, with an error (5e-7) far below float16's.
 _STEPS = 1_000_000
@@ -111,6 +118,28 @@ class QdrantVectors:
         body = {"filter": qdrant_filter.to_json(where), "exact": True}
         return int(self._server.read(f"{self._path}/count", body)["count"])
 
+    def scroll(self, repo: str) -> Iterator[StoredPoint]:
+        """Yield every point of a repository, hidden ones too, by id."""
+        body: dict[str, Any] = {
+            "filter": {"must": qdrant_filter.any_of("repo", (repo,))},
+            "limit": _SCROLLED,
+            "with_payload": list(MARKS),
+            "with_vector": False,
+        }
+        while True:
+            page = self._server.read(f"{self._path}/scroll", body, timeout_s=_CENSUS_S)
+            yield from map(_stored, page["points"])
+            if page.get("next_page_offset") is None:
+                return
+            body["offset"] = page["next_page_offset"]
+
+    def repos(self) -> dict[str, int]:
+        """Return how many points there are of each repository, the 10,000 with the most."""
+        body = {"key": "repo", "limit": MAX_LIMIT, "exact": True}
+        path = f"{self._path.removesuffix('/points')}/facet"
+        hits = self._server.read(path, body, timeout_s=_CENSUS_S)["hits"]
+        return {str(hit["value"]): int(hit["count"]) for hit in hits}
+
     def close(self) -> None:
         """Close the connection to the server; what was written is durable."""
         with self._lock:
@@ -152,6 +181,15 @@ def _rows(points: Points, dense: np.ndarray, part: slice) -> Iterator[dict[str, 
             "vector": {DENSE: vector, TERMS: terms},
             "payload": fold(points.payloads[row]),
         }
+
+
+def _stored(record: dict[str, Any]) -> StoredPoint:
+    payload = record["payload"]
+    try:
+        pack = str(unfold(payload).get("pack", ""))
+    except CorruptData:
+        pack = ""
+    return StoredPoint(UUID(record["id"]), int(payload.get("gen", 0)), payload.get("retired"), pack)
 
 
 def _finish(running: list[Future[None]]) -> None:

@@ -22,7 +22,7 @@ INDEXES: dict[str, dict[str, Any]] = {
 # searched one by one in 10 ms. Making a graph took most of the server's time in indexing a repository of half that.
 _INDEXING_THRESHOLD_KB = 50_000
 # Ten times what a search asks for, and four times the largest upsert: what exceeds them is a mistake.
-_MAX_LIMIT = 10_000
+MAX_LIMIT = 10_000
 _MAX_UPSERT = 1024
 
 
@@ -105,7 +105,7 @@ def _settings(dim: int) -> dict[str, Any]:
             "enabled": True,
             "unindexed_filtering_retrieve": False,
             "unindexed_filtering_update": False,
-            "max_query_limit": _MAX_LIMIT,
+            "max_query_limit": MAX_LIMIT,
             "upsert_max_batchsize": _MAX_UPSERT,
         },
     }

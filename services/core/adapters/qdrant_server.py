@@ -53,9 +53,9 @@ class QdrantServer:
             raise InvalidRequest(f"Qdrant address {url!r} is not one ({error}); use http://HOST:PORT") from error
         self._rest = self._client.http.client
 
-    def read(self, path: str, body: Any = None) -> Any:
+    def read(self, path: str, body: Any = None, *, timeout_s: float | None = None) -> Any:
         """Return the result of a request that changes nothing: POST `body`, or GET if there is none."""
-        return self._call("GET" if body is None else "POST", path, body, self._read_timeout_s)
+        return self._call("GET" if body is None else "POST", path, body, timeout_s or self._read_timeout_s)
 
     def write(self, method: str, path: str, body: Any = None) -> Any:
         """Return the result of a request that changes something, which must bear being sent twice."""

@@ -9,6 +9,7 @@ import logging
 import os
 import re
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from urllib.parse import urlsplit
 from xml.etree.ElementTree import ParseError
 
 from minio import Minio
+from minio.datatypes import Object
 from minio.error import InvalidResponseError, MinioException, S3Error, ServerError
 from urllib3 import PoolManager, Retry, Timeout
 from urllib3.exceptions import HTTPError, ProtocolError
@@ -131,22 +133,25 @@ class S3Blobs:
                 return self._verified(digest, self._read(digest))
             return self._range(digest, start, length)
 
-    def delete(self, digest: str) -> None:
-        """Remove a blob; one that is not there is no error."""
-        if _DIGEST.fullmatch(digest):
-            with _translated(self._bucket):
-                try:
+    def delete(self, digest: str, *, older_than_s: float = 0.0) -> None:
+        """Remove a blob, unless it was stored, or stored again, since so long; one that is not there is no error."""
+        if not _DIGEST.fullmatch(digest):
+            return
+        with _translated(self._bucket):
+            try:
+                # No store can be asked to delete by age, so a moment stays between the answer and the deletion.
+                if not older_than_s or _is_older(self._stat(digest), older_than_s):
                     self._client().remove_object(self._bucket.name, _key(digest))
-                except S3Error as error:
-                    if error.code != "NoSuchKey":
-                        raise
+            except S3Error as error:
+                if error.code != "NoSuchKey":
+                    raise
 
-    def digests(self) -> Iterator[str]:
-        """Yield the digest of every blob, in no order."""
+    def digests(self, *, older_than_s: float = 0.0) -> Iterator[str]:
+        """Yield the digest of every blob that was not stored, or stored again, since so long; in no order."""
         with _translated(self._bucket):
             for listed in self._client().list_objects(self._bucket.name, recursive=True):
                 folder, _, name = (listed.object_name or "").partition("/")
-                if _DIGEST.fullmatch(name) and folder == name[:2]:
+                if _DIGEST.fullmatch(name) and folder == name[:2] and _is_older(listed, older_than_s):
                     yield name
 
     def _client(self) -> Minio:
@@ -175,12 +180,15 @@ class S3Blobs:
             if len(data) == length:
                 return data
         # An empty range, one without an end, or one beyond the end of the blob: its size decides.
-        size = self._client().stat_object(self._bucket.name, _key(name)).size or 0
+        size = self._stat(name).size or 0
         wanted = size - start if length is None else length
         if start < 0 or wanted < 0 or wanted != len(data) or start + wanted > size:
             asked = f"{wanted} from {start} were asked for and {len(data)} came"
             raise CorruptData(f"blob {name} has {size} bytes, {asked}; run 'quarry rebuild'")
         return data
+
+    def _stat(self, name: str) -> Object:
+        return self._client().stat_object(self._bucket.name, _key(name))
 
     def _read(self, name: str, start: int = 0, length: int = 0) -> bytes:
         # The pool repeats a request, but not an answer that began and broke off.
@@ -201,6 +209,13 @@ class S3Blobs:
             raise
         finally:
             response.release_conn()
+
+
+def _is_older(blob: Object, seconds: float) -> bool:
+    # One without a date may be of this moment. The date is by the store's clock.
+    if not seconds:
+        return True
+    return blob.last_modified is not None and time.time() - blob.last_modified.timestamp() >= seconds
 
 
 def _key(name: str) -> str:

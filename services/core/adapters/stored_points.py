@@ -14,6 +14,8 @@ TERMS = "terms"
 # so the other fields travel as one string: 25 instead of 90 µs a point.
 INDEXED = ("repo", "path", "lang", "ext", "gen")
 _REST = "rest"
+# What tells whether a point is where and as it should be.
+MARKS = ("gen", "retired", _REST)
 
 _encode = json.JSONEncoder(separators=(",", ":")).encode
 
