@@ -42,6 +42,8 @@ sys.meta_path.insert(0, Missing())
 for name in sys.argv[2].split():
     importlib.import_module(f"services.{name}")
 """
+# The region is MinIO's own, and ONNX Runtime is in no image but the one for a GPU.
+NOT_IN_COMPOSE = {"QUARRY_S3_REGION", "QUARRY_ONNX_PROVIDER"}
 _START_LIMIT_S = 20.0
 
 
@@ -159,6 +161,14 @@ def test_every_variable_is_a_setting_and_every_secret_a_file(name):
         assert variable.removesuffix("_FILE") in SETTINGS | OWN_NAMES
         if variable.endswith("_FILE"):
             assert value.removeprefix("/run/secrets/") in SERVICES[name]["secrets"]
+
+
+def test_every_setting_of_the_distributed_mode_can_be_given():
+    of_the_image = {"QUARRY_HEARTBEAT", "QUARRY_HOME", "QUARRY_HOST", "QUARRY_PORT"}
+    of_the_embedded_mode = {"QUARRY_CACHE_SIZE_MB", "QUARRY_SHARD_POINTS", "QUARRY_EXACT_POINTS"}
+    given = {name.removesuffix("_FILE") for process in PROCESSES for name in environment(process)}
+
+    assert SETTINGS - given - of_the_image - of_the_embedded_mode == NOT_IN_COMPOSE
 
 
 def test_the_gpu_is_for_triton_and_all_who_embed_ask_triton():
