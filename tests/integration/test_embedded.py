@@ -248,7 +248,7 @@ def test_workers_killed_in_the_middle_cost_nothing_but_time(quarry, corpus, clea
 
     assert killed
     assert counts["files"] == clean_counts["files"]
-    # The file that a worker was parsing when it was killed is suspected and cut by lines; a batch has hundreds of chunks.
+    # The file that a killed worker was parsing is suspected and cut by lines; a batch has hundreds of chunks.
     assert abs(counts["chunks"] - clean_counts["chunks"]) <= 5 * killed
     assert quarry.run("doctor").returncode == 0
 
