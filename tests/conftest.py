@@ -9,13 +9,26 @@ import psycopg
 import pytest
 import redis
 
+from loadtest.forge import Forge
 from services.core.adapters.s3 import create_bucket
 from services.core.errors import Unavailable
 from services.core.model_files import model_files
 from services.core.settings import Settings
+from tests.api_client import Client
 from tests.servers import NotToBeHad, object_store, postgres_server, redis_server
 
 _numbers = itertools.count(1)
+# Of the whole distributed mode: one process of each kind, and little patience, so that what is lost is found soon.
+_STACK_SETTINGS = {
+    "QUARRY_WORKERS": "1",
+    "QUARRY_BATCH_BYTES": "65536",
+    "QUARRY_LEASE_S": "3",
+    "QUARRY_RESEND_S": "2",
+    "QUARRY_SWEEP_S": "0.3",
+    "QUARRY_SEARCH_GRACE_S": "2",
+    "QUARRY_POLL_S": "0",
+    "QUARRY_MAX_OPEN_JOBS": "12",
+}
 
 
 def _serve(start, folder, **options):
@@ -67,6 +80,41 @@ def triton(tmp_path_factory):
     except Unavailable as reason:
         pytest.skip(str(reason))
     yield from _serve(triton_server, folder, repository=repository)
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory):
+    """The whole distributed mode; whoever ends a part of it starts it again."""
+    from tests.stack import Stack
+
+    # Not in pytest's folder: see `postgres_process`.
+    folder = Path(tempfile.mkdtemp(prefix="quarry-stack-"))
+    folder.chmod(0o755)
+    started = Stack(folder)
+    try:
+        yield started.start(_STACK_SETTINGS)
+    except NotToBeHad as reason:
+        pytest.skip(str(reason))
+    finally:
+        # Nobody needs what is in it: what a stop in good order leaves, the tests have seen by now.
+        for name in started.processes:
+            started.kill(name)
+        started.stop()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def api(stack):
+    """A client of the stack's API; if the test fails, the report has the logs of all processes."""
+    yield Client(stack.url)
+    print(stack.log_tails())
+
+
+@pytest.fixture(scope="session")
+def forge(tmp_path_factory):
+    """A git forge on loopback."""
+    with Forge(tmp_path_factory.mktemp("forge")) as served:
+        yield served
 
 
 @pytest.fixture

@@ -95,29 +95,22 @@ class Collection:
             records = self.shard.retrieve([UUID(point) for point in body["ids"]], True, False)
         return [{"id": str(record.id), "payload": record.payload} for record in records]
 
+    def scroll(self, body):
+        request = engine.ScrollRequest(
+            offset=UUID(body["offset"]) if body.get("offset") else None,
+            limit=body["limit"],
+            filter=self._filter(body.get("filter")),
+            with_payload=True,
+            with_vector=False,
+        )
+        with self.lock:
+            records, following = self.shard.scroll(request)
+        points = [{"id": str(record.id), "payload": record.payload} for record in records]
+        return {"points": points, "next_page_offset": following and str(following)}
+
     def count(self, body):
         with self.lock:
             return {"count": self.shard.count(engine.CountRequest(exact=True, filter=self._filter(body.get("filter"))))}
-
-    def scroll(self, body):
-        request = engine.ScrollRequest(
-            offset=UUID(body["offset"]) if "offset" in body else None,
-            limit=body["limit"],
-            filter=self._filter(body.get("filter")),
-            with_payload=engine.PayloadSelector.Include(body["with_payload"]),
-            with_vector=body["with_vector"],
-        )
-        with self.lock:
-            records, rest = self.shard.scroll(request)
-        points = [{"id": str(record.id), "payload": record.payload} for record in records]
-        return {"points": points, "next_page_offset": None if rest is None else str(rest)}
-
-    def facet(self, body):
-        if body["key"] not in self.settings["indexes"]:
-            raise Refused(400, f'Bad request: Index required but not found for "{body["key"]}"')
-        with self.lock:
-            found = self.shard.facet(engine.FacetRequest(body["key"], limit=body["limit"], exact=body["exact"]))
-        return {"hits": [{"value": hit.value, "count": hit.count} for hit in found.hits]}
 
     def close(self):
         with self.lock:

@@ -2,6 +2,7 @@
 
 ``python -m tests.stack up`` returns when all of it is ready and leaves its addresses in `.stack/env`;
 ``python -m tests.stack down`` ends it. Settings in the environment (``QUARRY_*``) reach every process.
+Tests end its parts one by one and start them again.
 """
 
 import json
@@ -15,7 +16,8 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -27,9 +29,21 @@ from tests.servers import ROOT, NotToBeHad, Server, free_port, object_store, pos
 
 FOLDER = ROOT / ".stack"
 WORKERS = ("cloner", "chunker", "embedder", "indexer")
+PROCESSES = (*WORKERS, "sweeper", "web")
 _START_LIMIT_S = 180.0
 # A worker finishes what it has in hand, and takes up to 32 s to notice that there is nothing more.
 _STOP_LIMIT_S = 90.0
+_LOG_TAIL_CHARS = 3000
+
+
+@dataclass(frozen=True)
+class Started:
+    """A running process: what it does, the address it answers at if it is an API, and where its log begins."""
+
+    popen: subprocess.Popen[bytes]
+    kind: str
+    url: str
+    log_start: int
 
 
 @dataclass
@@ -40,7 +54,7 @@ class Stack:
     url: str = ""
     environment: dict[str, str] = field(default_factory=dict)
     servers: dict[str, Server] = field(default_factory=dict)
-    processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+    processes: dict[str, Started] = field(default_factory=dict)
     stood_in: dict[str, str] = field(default_factory=dict)
 
     def start(self, extra: Mapping[str, str] | None = None, *, triton: bool = False) -> "Stack":
@@ -52,69 +66,151 @@ class Stack:
         try:
             self._start_servers(triton=triton)
             self.environment = self._settings(dict(extra or {}))
-            for name in (*WORKERS, "sweeper", "web"):
+            for name in PROCESSES:
                 self.run(name)
-            self._wait_until_ready()
+            self.wait_until_ready()
         except BaseException:
             self.stop()
             raise
         return self
 
-    def run(self, name: str) -> None:
-        """Start a process of the stack, or start it again."""
-        module = name if name in ("sweeper", "web") else "worker"
-        words = [sys.executable, "-m", f"services.distributed.{module}", *([name] if name in WORKERS else [])]
-        with (self.folder / f"{name}.log").open("ab") as log:
-            self.processes[name] = subprocess.Popen(
+    def run(self, name: str, extra: Mapping[str, str] | None = None, *, kind: str = "") -> None:
+        """Start a process of the stack, or start it again; with another `kind` it is one more of that kind."""
+        kind = kind or name
+        module = kind if kind in ("sweeper", "web") else "worker"
+        words = [sys.executable, "-m", f"services.distributed.{module}", *([kind] if kind in WORKERS else [])]
+        settings = self.environment | {"QUARRY_HEARTBEAT": str(self.folder / f"{name}.beat")} | dict(extra or {})
+        with self._log_file(name).open("ab") as log:
+            popen = subprocess.Popen(
                 words,
                 cwd=self.folder,
-                env=self._clean() | self.environment | {"QUARRY_HEARTBEAT": str(self.folder / f"{name}.beat")},
+                env=self._clean() | settings,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
             )
+            url = f"http://127.0.0.1:{settings['QUARRY_PORT']}"
+            self.processes[name] = Started(popen, kind, url, log.tell())
 
     def kill(self, name: str) -> None:
         """End a process and its children as a crash would."""
-        process = self.processes[name]
+        process = self.processes[name].popen
         _signal_group(process.pid, signal.SIGKILL)
         process.wait()
 
+    def kill_child(self, name: str) -> bool:
+        """End one child of a worker's pool as a crash would; False if it has none now."""
+        children = self.children(name)
+        if not children:
+            return False
+        try:
+            os.kill(children[0], signal.SIGKILL)
+        except ProcessLookupError:
+            return False
+        return True
+
+    @contextmanager
+    def paused(self, name: str) -> Iterator[None]:
+        """Keep a process and its children from running, as long as the block takes."""
+        pid = self.processes[name].popen.pid
+        _signal_group(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            _signal_group(pid, signal.SIGCONT)
+
+    def children(self, name: str) -> list[int]:
+        """Return the ids of the processes in a worker's pool."""
+        pid = self.processes[name].popen.pid
+        return [int(each) for path in Path(f"/proc/{pid}/task").glob("*/children") for each in path.read_text().split()]
+
+    def terminate(self, name: str) -> float:
+        """Ask a process to stop and return the seconds that took.
+
+        Raises:
+            subprocess.TimeoutExpired: it took longer than the grace time of a deployment.
+        """
+        started = time.monotonic()
+        self.processes[name].popen.terminate()
+        self.processes[name].popen.wait(_STOP_LIMIT_S)
+        return time.monotonic() - started
+
+    def restart_server(self, name: str, number: signal.Signals = signal.SIGKILL, *, pause_s: float = 0.0) -> None:
+        """End a server by a signal and start it again on its data and port."""
+        self.stop_server(name, number)
+        time.sleep(pause_s)
+        self.start_server(name)
+
+    def stop_server(self, name: str, number: signal.Signals = signal.SIGKILL) -> None:
+        """End a server by a signal."""
+        self.servers[name].end(number)
+
+    def start_server(self, name: str) -> None:
+        """Start a server that was stopped, on its data and port."""
+        port = int(self.servers[name].url.rpartition(":")[2].partition("/")[0])
+        deadline = time.monotonic() + _START_LIMIT_S
+        while True:
+            try:
+                self.servers[name] = _STARTS[name](self.folder / name, port)
+                return
+            except RuntimeError:
+                # What a killed PostgreSQL leaves behind takes a moment to end, and the port with it.
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.2)
+
+    def wait_until_ready(self, *names: str) -> None:
+        """Return when these processes do their work, all of them if none is named.
+
+        Raises:
+            RuntimeError: one has ended or takes too long; its log is in the message.
+        """
+        deadline = time.monotonic() + _START_LIMIT_S
+        waiting = list(names or self.processes)
+        while waiting := [name for name in waiting if not self._is_ready(name)]:
+            ended = [name for name in waiting if self.processes[name].popen.poll() is not None]
+            if ended or time.monotonic() > deadline:
+                name = (ended or waiting)[0]
+                raise RuntimeError(f"{name} did not get ready:\n{self.log(name)[-_LOG_TAIL_CHARS:]}")
+            time.sleep(0.1)
+
+    def log(self, name: str) -> str:
+        """Return what a process has logged since it was last started."""
+        with self._log_file(name).open("rb") as log:
+            log.seek(self.processes[name].log_start)
+            return log.read().decode(errors="replace")
+
+    def log_tails(self) -> str:
+        """Return the end of every log, for the message of a test that failed."""
+        logs = {name: self.log(name) for name in self.processes}
+        return "\n".join(f"== {name}\n{text[-_LOG_TAIL_CHARS:]}" for name, text in logs.items())
+
     def stop(self) -> None:
         """End all of it: processes first, servers last."""
-        for process in self.processes.values():
-            if process.poll() is None:
-                process.terminate()
-        for process in self.processes.values():
+        popens = [process.popen for process in self.processes.values()]
+        for popen in popens:
+            popen.terminate()
+        for popen in popens:
             try:
-                process.wait(_STOP_LIMIT_S)
+                popen.wait(_STOP_LIMIT_S)
             except subprocess.TimeoutExpired:
-                _signal_group(process.pid, signal.SIGKILL)
-                process.wait()
+                _signal_group(popen.pid, signal.SIGKILL)
+                popen.wait()
         for server in reversed(self.servers.values()):
             server.stop()
 
     def pids(self) -> list[int]:
         """Return the process ids, in the order they are to be ended."""
-        return [*(p.pid for p in self.processes.values()), *(s.pid for s in reversed(self.servers.values()))]
+        return [*(p.popen.pid for p in self.processes.values()), *(s.pid for s in reversed(self.servers.values()))]
 
     def _start_servers(self, *, triton: bool) -> None:
-        starts: dict[str, Callable[[Path], Server]] = {
-            "postgres": postgres_server,
-            "broker": lambda folder: redis_server(folder, appendonly=True),
-            "cache": lambda folder: redis_server(folder, maxmemory="1gb", policy="allkeys-lru"),
-            "objects": object_store,
-        }
-        if not GIVEN_URL:
-            starts["qdrant"] = qdrant_server
-        if triton:
-            starts["triton"] = _triton
-        for name, start in starts.items():
+        names = [name for name in _STARTS if (name != "qdrant" or not GIVEN_URL) and (name != "triton" or triton)]
+        for name in names:
             folder = self.folder / name
             folder.mkdir(parents=True, exist_ok=True)
             try:
-                self.servers[name] = start(folder)
+                self.servers[name] = _STARTS[name](folder, 0)
             except (NotToBeHad, Unavailable) as reason:
                 if name != "triton":
                     raise
@@ -150,17 +246,16 @@ class Stack:
     def _clean(self) -> dict[str, str]:
         return {name: value for name, value in os.environ.items() if not name.startswith("QUARRY_")}
 
-    def _wait_until_ready(self) -> None:
-        deadline = time.monotonic() + _START_LIMIT_S
-        waiting = {name: self.folder / f"{name}.beat" for name in (*WORKERS, "sweeper")}
-        while waiting or not _answers(f"{self.url}/readyz"):
-            waiting = {name: beat for name, beat in waiting.items() if not _is_ready(self.folder / f"{name}.log", name)}
-            ended = [name for name, process in self.processes.items() if process.poll() is not None]
-            if ended or time.monotonic() > deadline:
-                name = (ended or [*waiting, "web"])[0]
-                text = (self.folder / f"{name}.log").read_text(errors="replace")
-                raise RuntimeError(f"{name} did not get ready:\n{text[-3000:]}")
-            time.sleep(0.1)
+    def _log_file(self, name: str) -> Path:
+        return self.folder / f"{name}.log"
+
+    def _is_ready(self, name: str) -> bool:
+        process = self.processes[name]
+        if process.popen.poll() is not None:
+            return False
+        if process.kind == "web":
+            return _answers(f"{process.url}/readyz")
+        return process.kind == "sweeper" or "worker_ready" in self.log(name)
 
 
 def up() -> None:
@@ -175,7 +270,8 @@ def up() -> None:
         stack = Stack(folder).start(triton=True)
     except NotToBeHad as reason:
         raise SystemExit(f"the stack can't be started: {reason}") from None
-    _write_environment(stack)
+    (FOLDER / "env").touch(mode=0o600)
+    write_environment(stack, FOLDER / "env")
     (FOLDER / "pids").write_text(json.dumps([[pid, _started_at(pid)] for pid in stack.pids()]))
     for name, what in stack.stood_in.items():
         print(f"{name}: {what}")
@@ -198,23 +294,29 @@ def down() -> None:
     print("the stack is down")
 
 
-def _write_environment(stack: Stack) -> None:
+def write_environment(stack: Stack, file: Path) -> None:
+    """Write the addresses of a stack as shell assignments."""
     values = {"QUARRY_URL": stack.url, **stack.environment}
     del values["PYTHONPATH"]
-    file = FOLDER / "env"
-    file.touch(mode=0o600)
     file.write_text("".join(f"{name}={shlex.quote(value)}\n" for name, value in values.items()))
 
 
-def _triton(folder: Path) -> Server:
+def _triton(folder: Path, port: int) -> Server:
     from tests.triton_server import minilm_repository, triton_server
 
     repository = minilm_repository(folder / "repository", model_files(Settings()))
-    return triton_server(folder, repository)
+    return triton_server(folder, repository, port=port)
 
 
-def _is_ready(log: Path, name: str) -> bool:
-    return name == "sweeper" or (log.exists() and "worker_ready" in log.read_text(errors="replace"))
+# In the order they start; each in a folder of its own, on a port, 0 for a free one.
+_STARTS: dict[str, Callable[[Path, int], Server]] = {
+    "postgres": lambda folder, port: postgres_server(folder, port=port),
+    "broker": lambda folder, port: redis_server(folder, appendonly=True, port=port),
+    "cache": lambda folder, port: redis_server(folder, maxmemory="1gb", policy="allkeys-lru", port=port),
+    "objects": lambda folder, port: object_store(folder, port=port),
+    "qdrant": lambda folder, port: qdrant_server(folder, port=port),
+    "triton": _triton,
+}
 
 
 def _answers(url: str) -> bool:
