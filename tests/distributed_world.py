@@ -206,6 +206,7 @@ class World:
         self.servers, self.blobs = MemoryServers(self.step), SteppingBlobs(self.step)
         self.vectors, self.embedder = SteppingVectors(self.step), SteppingEmbedder(self.step)
         self.queue, self.said = [], []
+        self.meanwhile = self.sweep
         self.idle = {worker: [] for worker in STAGES}
         self.ledger, self.catalog = Ledger(self.engine), Catalog(self.engine)
         self.schema = schema_of(self.embedder)
@@ -240,9 +241,15 @@ class World:
 
     def slow(self):
         """Let others work, and often take over, before this worker goes on."""
+        random = self.faults.random
+        if random.random() < 0.7:
+            self.pass_lease()
+            with self._quietly():
+                self.sweep()
         with self._outside():
-            for _ in range(self.faults.random.randrange(1, 12)):
-                self.faults.random.choice((self.deliver, self.deliver, self.deliver, self.sweep, self.pass_lease))()
+            for _ in range(random.randrange(1, 30)):
+                with self._process():
+                    random.choice((self.deliver, self.deliver, self.deliver, self.meanwhile))()
                 self.check()
 
     @contextmanager
