@@ -1,7 +1,7 @@
 """Claims about a worker's desk: what becomes of a row when the work on it succeeds, fails, or is somebody else's."""
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import select, update
 
 from services.core import database as db
 from services.core.catalog import Schema
@@ -34,10 +34,8 @@ def desk(engine, said):
     return new_desk(engine, said)
 
 
-def new_desk(engine, said, **settings):
-    desk = Desk(
-        Settings(max_attempts=3, **settings), lambda message, priority: said.append((message.stage, message.key))
-    )
+def new_desk(engine, said):
+    desk = Desk(Settings(max_attempts=3), lambda message, _priority: said.append((message.stage, message.key)))
     desk.__dict__["engine"] = engine
     return desk
 
@@ -130,11 +128,7 @@ def test_a_batch_rests_longer_after_each_failure(desk, monkeypatch):
         ready(desk)
         desk.on_batch(batch.id, BatchState.PLANNED, BULK, fail(ValueError()))
         with desk.engine.connect() as connection:
-            rests.append(
-                connection.execute(
-                    db.batches.select().with_only_columns(db.batches.c.lease_until - db.clock())
-                ).scalar()
-            )
+            rests.append(connection.execute(select(db.batches.c.lease_until - db.clock())).scalar())
 
     assert [round(rest) for rest in rests] == [5, 10]
 

@@ -81,7 +81,7 @@ def test_a_hold_may_be_relied_on_as_long_as_the_lease_and_no_longer(clock):
 
     clock[0] += 0.1
 
-    with pytest.raises(Unavailable, match="lease of 30.0 s"):
+    with pytest.raises(Unavailable, match=r"lease of 30\.0 s"):
         hold.check()
 
 
