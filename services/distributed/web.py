@@ -1,7 +1,10 @@
 """The API of the distributed mode: ``python -m services.distributed.web``."""
 
 import logging
+import os
+import signal
 import sys
+import threading
 import time
 from typing import Any
 
@@ -20,6 +23,7 @@ from services.core.settings import Settings
 from services.core.wiring import open_collections, open_embedder, open_served_vectors, required, schema_of
 from services.distributed.jobs import QueuedJobs
 from services.distributed.queue import CeleryQueue, make_app
+from services.distributed.starting import Starting
 from services.distributed.takeover import Takeover
 from services.indexer.collection import prepare
 
@@ -37,15 +41,17 @@ _CONNECTIONS = 1000
 def main() -> int:
     """Serve until told to stop; return the exit status."""
     logs.configure(verbose=True)
-    settings = Settings.from_env()
+    # The server ends by it, after the requests under way.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     try:
+        settings = Settings.from_env()
         required(settings, "database_url", "broker_url", "qdrant_url", "s3_url")
-        app = _when_ready(settings)
     except QuarryError as error:
         print(f"quarry: {error}", file=sys.stderr)
         return error.exit_status
+    front = Starting()
     server = waitress.create_server(
-        app,
+        front,
         host=settings.host,
         port=settings.port,
         threads=_THREADS,
@@ -54,6 +60,7 @@ def main() -> int:
         ident="quarry",
     )
     print(f"Quarry listens on http://{settings.host}:{server.effective_port}", flush=True)
+    threading.Thread(target=_make, args=(settings, front), name="start", daemon=True).start()
     server.run()
     return 0
 
@@ -90,16 +97,22 @@ def web_app(settings: Settings, desk: Desk, embedder: Embedder) -> Any:
     )
 
 
-def _when_ready(settings: Settings) -> Any:
-    """Wait for the servers that are needed to begin; what is wrong for good is raised."""
-    while True:
+def _make(settings: Settings, front: Starting) -> None:
+    """Put the application behind `front` once the servers it needs answer; what is wrong for good ends the process."""
+    while front.app is None:
         try:
-            return web_app(
-                settings, Desk(settings, CeleryQueue(make_app(settings))), open_embedder(settings, urgent=True)
-            )
+            desk = Desk(settings, CeleryQueue(make_app(settings)))
+            front.app = web_app(settings, desk, open_embedder(settings, urgent=True))
         except Unavailable as error:
+            front.waits_for = str(error)
             log.warning("waiting", extra={"for": str(error)})
             time.sleep(_RETRY_S)
+        except QuarryError as error:
+            print(f"quarry: {error}", file=sys.stderr, flush=True)
+            os._exit(error.exit_status)
+        except Exception:
+            log.exception("not_started")
+            os._exit(1)
 
 
 if __name__ == "__main__":
