@@ -207,6 +207,8 @@ class World:
         self.vectors, self.embedder = SteppingVectors(self.step), SteppingEmbedder(self.step)
         self.queue, self.said = [], []
         self.meanwhile = self.sweep
+        # What others do while a worker takes its next step of that name.
+        self.once = {}
         self.idle = {worker: [] for worker in STAGES}
         self.ledger, self.catalog = Ledger(self.engine), Catalog(self.engine)
         self.schema = schema_of(self.embedder)
@@ -225,6 +227,9 @@ class World:
         if not self.depth:
             return
         self.steps += 1
+        if name in self.once:
+            with self._quietly():
+                self.once.pop(name)()
         kinds = ["killed"]
         if name in (*_PORTS, "statement", "write"):
             kinds.append("unavailable")

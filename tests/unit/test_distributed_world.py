@@ -8,6 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from services.core.errors import InvalidRequest, NotFound
+from services.core.leases import Priority
 from services.core.ledger import Cleanup, JobState
 from tests.distributed_world import LEASE_S, POISON, Faults, World, newest, retry
 
@@ -229,18 +230,13 @@ def test_a_repository_that_is_removed_at_any_stage_leaves_nothing(world, stage):
 def test_a_removal_waits_for_who_still_writes(world):
     world.ask("one", OLD)
     deliver_until(world, "index")
-    removed = []
 
-    def remove_meanwhile(step):
-        if step == "write" and not removed:
-            removed.append(world.jobs.remove("one"))
-            world.depth, depth = 0, world.depth
-            while world.queue:
-                world.deliver(0)
-            world.depth = depth
+    def remove():
+        world.jobs.remove("one")
+        while world.queue:
+            world.deliver(0)
 
-    real = world.step
-    world.vectors._step = lambda name: (remove_meanwhile(name), real(name))
+    world.once["write"] = remove
     world.deliver(0)
 
     assert world.vectors.points, "the worker has written after the removal was asked for"
@@ -249,6 +245,54 @@ def test_a_removal_waits_for_who_still_writes(world):
     assert world.vectors.points == {}
     with pytest.raises(NotFound):
         world.catalog.get("one")
+
+
+@pytest.mark.parametrize(
+    ("stage", "step"), [("plan", "fetch"), ("chunk", "put"), ("embed", "embed"), ("index", "get"), ("commit", "put")]
+)
+def test_a_worker_that_overslept_its_lease_changes_nothing(world, stage, step):
+    world.put("one", OLD)
+    failed = world.ask("one", NEW)
+    deliver_until(world, stage)
+
+    def others_give_up():
+        world.pass_lease()
+        world.sweep()
+        world.desk.fail_job(failed, InvalidRequest("given up"), Priority.BULK)
+        while world.queue:
+            world.deliver(0)
+        assert world.ledger.job(failed).cleanup is Cleanup.NOTHING
+        assert set(world.vectors.points) == world.expected("one", "one@1")
+
+    world.once[step] = others_give_up
+    world.deliver(0)
+
+    assert world.once == {}
+    assert set(world.vectors.points) == world.expected("one", "one@1"), "nothing has come back"
+    assert (world.ledger.job(failed).state, world.ledger.job(failed).error) == (JobState.FAILED, "given up")
+    world.settle()
+    assert world.put("one", NEW).state is JobState.DONE
+    world.check_settled()
+
+
+def test_two_planners_of_which_one_overslept_start_one_job_after_the_other(world):
+    first = world.ask("one", OLD)
+
+    def another_request():
+        world.pass_lease()
+        world.sweep()
+        world.ask("one", NEW)
+        while world.queue:
+            world.deliver(0)
+            world.check()
+
+    world.once["fetch"] = another_request
+    world.deliver(0)
+    world.check()
+    world.settle()
+
+    assert world.ledger.job(first).state is JobState.DONE
+    world.check_settled()
 
 
 def test_an_address_that_never_answers_fails_the_job_and_not_for_ever(world):
