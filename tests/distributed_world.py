@@ -207,7 +207,7 @@ class World:
         self.vectors, self.embedder = SteppingVectors(self.step), SteppingEmbedder(self.step)
         self.queue, self.said = [], []
         self.meanwhile = self.sweep
-        # What others do while a worker takes its next step of that name.
+        # By name of a step: the how-manieth from now, and what others do while a worker takes it.
         self.once = {}
         self.idle = {worker: [] for worker in STAGES}
         self.ledger, self.catalog = Ledger(self.engine), Catalog(self.engine)
@@ -227,9 +227,7 @@ class World:
         if not self.depth:
             return
         self.steps += 1
-        if name in self.once:
-            with self._quietly():
-                self.once.pop(name)()
+        self._meanwhile(name)
         kinds = ["killed"]
         if name in (*_PORTS, "statement", "write"):
             kinds.append("unavailable")
@@ -243,6 +241,14 @@ class World:
             raise Unavailable(f"no {name} now")
         if kind == "slow" and self.depth < 3:
             self.slow()
+
+    def _meanwhile(self, name):
+        number, action = self.once.pop(name, (0, None))
+        if number > 1:
+            self.once[name] = number - 1, action
+        elif number:
+            with self._quietly():
+                action()
 
     def slow(self):
         """Let others work, and often take over, before this worker goes on."""

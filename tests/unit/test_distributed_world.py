@@ -236,7 +236,7 @@ def test_a_removal_waits_for_who_still_writes(world):
         while world.queue:
             world.deliver(0)
 
-    world.once["write"] = remove
+    world.once["write"] = 1, remove
     world.deliver(0)
 
     assert world.vectors.points, "the worker has written after the removal was asked for"
@@ -248,9 +248,10 @@ def test_a_removal_waits_for_who_still_writes(world):
 
 
 @pytest.mark.parametrize(
-    ("stage", "step"), [("plan", "fetch"), ("chunk", "put"), ("embed", "embed"), ("index", "get"), ("commit", "put")]
+    ("stage", "step", "number"),
+    [("plan", "fetch", 1), ("chunk", "put", 1), ("embed", "embed", 1), ("index", "get", 3), ("commit", "put", 1)],
 )
-def test_a_worker_that_overslept_its_lease_changes_nothing(world, stage, step):
+def test_a_worker_that_overslept_its_lease_changes_nothing(world, stage, step, number):
     world.put("one", OLD)
     failed = world.ask("one", NEW)
     deliver_until(world, stage)
@@ -264,7 +265,7 @@ def test_a_worker_that_overslept_its_lease_changes_nothing(world, stage, step):
         assert world.ledger.job(failed).cleanup is Cleanup.NOTHING
         assert set(world.vectors.points) == world.expected("one", "one@1")
 
-    world.once[step] = others_give_up
+    world.once[step] = number, others_give_up
     world.deliver(0)
 
     assert world.once == {}
@@ -286,7 +287,7 @@ def test_two_planners_of_which_one_overslept_start_one_job_after_the_other(world
             world.deliver(0)
             world.check()
 
-    world.once["fetch"] = another_request
+    world.once["fetch"] = 1, another_request
     world.deliver(0)
     world.check()
     world.settle()
