@@ -99,6 +99,9 @@ def stack(tmp_path_factory):
         # Nobody needs what is in it: what a stop in good order leaves, the tests have seen by now.
         for name in started.processes:
             started.kill(name)
+        # It would wait for the connections that clients keep.
+        if "objects" in started.servers:
+            started.stop_server("objects")
         started.stop()
         shutil.rmtree(folder, ignore_errors=True)
 
