@@ -46,8 +46,7 @@ def attack(plan: Plan, folder: Path) -> Traffic:
 
 
 def _command(plan: Plan) -> list[str]:
-    profile = plan.profile
-    users = sum(load.users for load in (profile.search, profile.index, profile.push))
+    users = plan.profile.users()
     command = [sys.executable, "-m", "locust", "--locustfile", str(ROOT / "loadtest" / "locustfile.py"), "--headless"]
     command += ["--users", str(users), "--spawn-rate", str(users), "--host", plan.url]
     return [*command, "--stop-timeout", f"{_GRACE_S}s", "--loglevel", "WARNING", "--only-summary"]

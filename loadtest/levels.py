@@ -23,6 +23,10 @@ class Load:
         return self.users * self.each_per_s
 
 
+NOBODY = Load(0, 0.0)
+USERS = ("search", "index", "push", "webhook")
+
+
 @dataclass(frozen=True, slots=True)
 class Gate:
     """What one entry must achieve: response times in ms, shares from 0 to 1, and at least so many requests.
@@ -53,13 +57,12 @@ class Profile:
     index: Load
     push: Load
     gates: dict[str, Gate]
+    webhook: Load = NOBODY
 
     @classmethod
     def read(cls, fields: dict[str, Any]) -> "Profile":
         """Return the profile that plain values describe; users that are not named there are none."""
-        loads = {
-            user: Load(**fields.get(user, {"users": 0, "each_per_s": 0.0})) for user in ("search", "index", "push")
-        }
+        loads = {user: Load(**fields[user]) if user in fields else NOBODY for user in USERS}
         gates = {entry: Gate(**limits) for entry, limits in fields["gates"].items()}
         return cls(**{**fields, **loads, "corpus": Size(**fields["corpus"]), "gates": gates})
 
@@ -67,8 +70,13 @@ class Profile:
         """Return how often per second each entry is begun, for those that do not depend on answers."""
         searches = {f"search {kind}": self.search.per_s * KINDS.count(kind) / len(KINDS) for kind in set(KINDS)}
         indexes = dict.fromkeys(("POST /v1/repos", "index to found"), self.index.per_s)
-        pushes = dict.fromkeys(("POST /v1/webhooks/github", "push to found"), self.push.per_s)
+        webhooks = {"POST /v1/webhooks/github": self.push.per_s + self.webhook.per_s}
+        pushes = webhooks | {"push to found": self.push.per_s}
         return {entry: per_s for entry, per_s in (searches | indexes | pushes).items() if per_s}
+
+    def users(self) -> int:
+        """Return how many users there are of all kinds."""
+        return self.search.users + self.index.users + self.push.users + self.webhook.users
 
 
 def profiles(path: Path = LEVELS) -> dict[tuple[str, str], Profile]:

@@ -14,9 +14,9 @@ from locust import events
 from loadtest import recorder
 from loadtest.plan import VARIABLE, Plan
 from loadtest.sla import Sample
-from loadtest.users import IndexUser, PushUser, SearchUser
+from loadtest.users import IndexUser, PushUser, SearchUser, WebhookUser
 
-__all__ = ["IndexUser", "PushUser", "SearchUser"]
+__all__ = ["IndexUser", "PushUser", "SearchUser", "WebhookUser"]
 
 if VARIABLE not in os.environ:
     raise SystemExit(f"{VARIABLE} is not set: start a load test with `python -m loadtest.run`")
@@ -26,6 +26,7 @@ _RECORDER = recorder.Recorder(_PLAN.profile.warm_up_s, _PLAN.profile.window_s)
 SearchUser.configure(_PLAN, _RECORDER, _PLAN.profile.search)
 IndexUser.configure(_PLAN, _RECORDER, _PLAN.profile.index)
 PushUser.configure(_PLAN, _RECORDER, _PLAN.profile.push)
+WebhookUser.configure(_PLAN, _RECORDER, _PLAN.profile.webhook)
 SearchUser.prepare(_PLAN)
 
 

@@ -42,8 +42,9 @@ class Plan:
         return Corpus.make(self.profile.corpus, self.prefix)
 
     def moving(self) -> list[str]:
-        """Return the repositories that change during the run: one for each user that indexes or pushes."""
-        users = (("index", self.profile.index), ("push", self.profile.push))
+        """Return the repositories that change during the run: one for each user that indexes, pushes or announces."""
+        profile = self.profile
+        users = (("index", profile.index), ("push", profile.push), ("webhook", profile.webhook))
         return [f"{self.prefix}-{kind}-{number}" for kind, load in users for number in range(load.users)]
 
     def source(self, name: str) -> str:

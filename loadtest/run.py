@@ -50,7 +50,7 @@ def _target(profile: Profile, folder: Path, url: str) -> AbstractContextManager[
         raise SetupError(f"no stack to attack: {STACK_ENVIRONMENT} names none (make stack), and --url is not given")
     # The load generator is a process of its own, and inherits it.
     os.environ[SECRET_VARIABLE] = webhook_secret({**environment, **os.environ})
-    if profile.push.users and not os.environ[SECRET_VARIABLE]:
+    if (profile.push.users or profile.webhook.users) and not os.environ[SECRET_VARIABLE]:
         raise SetupError(f"pushes can't be signed: set {SECRET_VARIABLE} or {SECRET_VARIABLE}_FILE as the stack has it")
     return stack(profile, folder, address)
 

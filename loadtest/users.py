@@ -10,7 +10,7 @@ import os
 import random
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, ClassVar
 from urllib.parse import urlencode
@@ -30,6 +30,8 @@ from loadtest.webhook import push_event
 _POLL_S = 0.1
 _FOUND_LIMIT_S = 60.0
 _SEED = 11
+# Forges announce pushes to every branch and tag, and send events again: few change what is indexed.
+_ANNOUNCED_PER_CHANGE = 50
 
 
 class Failed(Exception):
@@ -232,6 +234,30 @@ class PushUser(Changer):
                 if time.monotonic() > give_up:
                     raise Failed(f"the push was not found after {_FOUND_LIMIT_S:.0f} s")
                 time.sleep(_POLL_S)
+
+
+class WebhookUser(Changer):
+    """Announces pushes by signed webhooks; most of them tell of a commit that is indexed already."""
+
+    kind = "webhook"
+
+    def on_start(self) -> None:
+        """Begin with the commit that is there."""
+        super().on_start()
+        self.before = self.after = self.repositories.git(self.repo, "rev-parse", "main")
+        self.announced = self.number
+
+    @task
+    def announce(self) -> None:
+        """Announce a push; every so often one has changed something."""
+        self.announced += 1
+        if self.announced % _ANNOUNCED_PER_CHANGE == 0:
+            _, self.before, self.after = self.change()
+        secret = os.environ.get(SECRET_VARIABLE, "")
+        body, headers = push_event(secret, self.plan.source(self.repo), self.before, self.after)
+        entry = "POST /v1/webhooks/github"
+        with suppress(Failed), self.recorder.under_way(entry):
+            self.send(entry, "POST", "/v1/webhooks/github", 202, data=body, headers=headers)
 
 
 def _answer(method: str, target: str, status: int, response: Any) -> dict[str, Any]:

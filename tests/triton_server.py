@@ -127,9 +127,10 @@ def _library_folder() -> Path:
 def _install(environment: Path) -> None:
     shutil.rmtree(environment, ignore_errors=True)
     venv.create(environment, with_pip=False, symlinks=True)
-    command = [sys.executable, "-m", "pip", "--python", environment / "bin" / "python3", "--quiet", "install"]
+    python = str(environment / "bin" / "python3")
+    command = [sys.executable, "-m", "pip", "--python", python, "--quiet", "install"]
     # Without the client, the shells and NumPy's wheel for another interpreter that it would bring.
-    options = ["--no-deps", "--only-binary=:all:", "--require-hashes", "--requirement", LOCK]
+    options = ["--no-deps", "--only-binary=:all:", "--require-hashes", "--requirement", str(LOCK)]
     done = subprocess.run([*command, *options], capture_output=True, text=True, timeout=_INSTALL_LIMIT_S, check=False)
     if done.returncode:
         raise NotToBeHad(f"Triton's wheel can't be installed: {(done.stderr.strip().splitlines() or ['?'])[-1]}")

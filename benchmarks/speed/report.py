@@ -1,5 +1,6 @@
 """The table of figures in the README, rendered from the newest stored results."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,29 +54,29 @@ LINES = (
 )
 
 
-def render(records: dict[str, Record]) -> str:
+def render(records: dict[str, Record], of: Sequence[Line] = LINES, command: str = "make bench") -> str:
     """Return the table and what it was measured on, in Markdown; lines without a result are left out."""
-    lines = [line for line in LINES if line.scenario in records]
+    lines = [line for line in of if line.scenario in records]
     if not lines:
-        return "No results are stored yet: `make bench`."
+        return f"No results are stored yet: `{command}`."
     rows = ["| measured | must | aim | result |", "| --- | ---: | ---: | ---: |"]
     rows += [_row(line, records[line.scenario].figures) for line in lines]
     used = {line.scenario: records[line.scenario] for line in lines}
     return "\n".join([*rows, "", *_provenance(used)])
 
 
-def fill(document: Path, text: str) -> None:
+def fill(document: Path, text: str, start_mark: str = START, end_mark: str = END) -> None:
     """Put `text` between the marks of a document.
 
     Raises:
         ValueError: the document lacks the marks.
     """
     old = document.read_text()
-    before, start, rest = old.partition(START)
-    _, end, after = rest.partition(END)
+    before, start, rest = old.partition(start_mark)
+    _, end, after = rest.partition(end_mark)
     if not (start and end):
-        raise ValueError(f"{document.name} has no {START} … {END}")
-    document.write_text(f"{before}{START}\n{text}\n{END}{after}")
+        raise ValueError(f"{document.name} has no {start_mark} … {end_mark}")
+    document.write_text(f"{before}{start_mark}\n{text}\n{end_mark}{after}")
 
 
 def _row(line: Line, figures: dict[str, float]) -> str:
