@@ -9,11 +9,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Engine, Table, case, delete, exists, func, insert, select, update
 
 from services.core import database as db
+from services.core import lease_conditions as conditions
 from services.core.errors import InvalidRequest, NotFound, QueueFull
 from services.core.ledger import OPEN_STATES, STARTED_STATES, BatchState, Cleanup, Job, JobState, Ledger
 
@@ -78,8 +78,8 @@ class Leases:
         """
         jobs = db.jobs.c
         repo = self._ledger.job(job_id).repo
-        admitted = jobs.state.not_in(OPEN_STATES) | ~_another_is_busy()
-        free = (jobs.id == job_id) & jobs.state.in_(states) & _unheld(jobs) & admitted
+        admitted = jobs.state.not_in(OPEN_STATES) | ~conditions.another_is_busy()
+        free = (jobs.id == job_id) & jobs.state.in_(states) & conditions.unheld(jobs) & admitted
         with self._engine.begin() as connection:
             _lock_repo(connection, repo)
             if not _take(connection, db.jobs, free, holder, lease_s):
@@ -90,7 +90,7 @@ class Leases:
         """Take a batch in `state`, unless it is held or its job is over."""
         batches, jobs = db.batches.c, db.jobs.c
         runs = exists().where(jobs.id == batches.job, jobs.state.in_(STARTED_STATES))
-        free = (batches.id == batch_id) & (batches.state == state) & _unheld(batches) & runs
+        free = (batches.id == batch_id) & (batches.state == state) & conditions.unheld(batches) & runs
         with self._engine.begin() as connection:
             return _take(connection, db.batches, free, holder, lease_s)
 
@@ -126,12 +126,12 @@ class Leases:
         """Free a batch if it is overdue; False if it is not any more, or another has done that."""
         batches = db.batches.c
         with self._engine.begin() as connection:
-            freed = update(db.batches).where((batches.id == batch_id) & _overdue(batches))
+            freed = update(db.batches).where((batches.id == batch_id) & conditions.overdue(batches))
             return connection.execute(freed.values(holder="", lease_until=0.0)).rowcount > 0
 
     def take_back_job(self, job_id: int, error: str) -> int | None:
         """Free a job if it is overdue and return how many attempts at it have failed; None if it is not any more."""
-        return self._release_job(job_id, _overdue(db.jobs.c), 0.0, error, counted=True)
+        return self._release_job(job_id, conditions.overdue(db.jobs.c), 0.0, error, counted=True)
 
     def sent(self, waiting: Sequence[Waiting], patience_s: float) -> None:
         """Record that messages are on the way: their rows are not sent again before `patience_s`."""
@@ -152,7 +152,7 @@ class Leases:
         numbered = (
             select(batches.id, batches.state, jobs.priority, number.label("number"))
             .join_from(db.batches, db.jobs, jobs.id == batches.job)
-            .where(batches.state.in_(list(STAGE_OF)), jobs.state.in_(STARTED_STATES), _quiet(batches))
+            .where(batches.state.in_(list(STAGE_OF)), jobs.state.in_(STARTED_STATES), conditions.quiet(batches))
             .subquery()
         )
         query = select(numbered).where(numbered.c.number <= limit).order_by(numbered.c.id)
@@ -169,7 +169,7 @@ class Leases:
             select(batches.id)
             .join_from(db.batches, db.jobs, jobs.id == batches.job)
             .where(batches.state.in_(list(STAGE_OF)), jobs.state.in_(STARTED_STATES))
-            .where(_overdue(batches))
+            .where(conditions.overdue(batches))
         )
         with self._engine.connect() as connection:
             return list(connection.execute(query).scalars())
@@ -177,14 +177,15 @@ class Leases:
     def overdue_jobs(self) -> list[int]:
         """Return the jobs whose planner, committer or cleaner has let its lease pass."""
         jobs = db.jobs.c
+        unfinished = jobs.state.in_(OPEN_STATES) | (jobs.cleanup != Cleanup.NOTHING)
         with self._engine.connect() as connection:
-            return list(connection.execute(select(jobs.id).where(_overdue(jobs))).scalars())
+            return list(connection.execute(select(jobs.id).where(unfinished, conditions.overdue(jobs))).scalars())
 
     def to_clean(self, grace_s: float) -> list[int]:
         """Return the jobs that `may_be_cleaned`, without those whose message is under way."""
         jobs = db.jobs.c
         with self._engine.connect() as connection:
-            due = select(jobs.id).where(_cleanable(grace_s), _quiet(jobs)).order_by(jobs.id)
+            due = select(jobs.id).where(conditions.cleanable(grace_s), conditions.quiet(jobs)).order_by(jobs.id)
             return list(connection.execute(due).scalars())
 
     def may_be_cleaned(self, job_id: int, grace_s: float) -> bool:
@@ -193,14 +194,14 @@ class Leases:
         The latter is so `grace_s` after its commit.
         """
         with self._engine.connect() as connection:
-            cleanable = select(db.jobs.c.id).where(db.jobs.c.id == job_id, _cleanable(grace_s))
+            cleanable = select(db.jobs.c.id).where(db.jobs.c.id == job_id, conditions.cleanable(grace_s))
             return connection.execute(cleanable).first() is not None
 
     def is_worked_on(self, repo: str) -> bool:
         """Tell whether somebody holds a job of a repository, or a batch of one."""
         jobs, batches = db.jobs.c, db.batches.c
-        job = exists().where(jobs.repo == repo, _held(jobs))
-        batch = exists().where(jobs.repo == repo, batches.job == jobs.id, _held(batches))
+        job = exists().where(jobs.repo == repo, conditions.held(jobs))
+        batch = exists().where(jobs.repo == repo, batches.job == jobs.id, conditions.held(batches))
         with self._engine.connect() as connection:
             return bool(connection.execute(select(job | batch)).scalar())
 
@@ -272,13 +273,17 @@ class Leases:
 
     def _waiting_jobs(self, connection: Connection, limit: int) -> list[Waiting]:
         jobs = db.jobs.c
-        to_plan = (jobs.state == JobState.QUEUED) & ~_another_is_busy()
+        to_plan = (jobs.state == JobState.QUEUED) & ~conditions.another_is_busy()
         unindexed = exists().where(db.batches.c.job == jobs.id, db.batches.c.state != BatchState.INDEXED)
         to_commit = jobs.state.in_(STARTED_STATES) & ~unindexed
         found = []
-        for stage, condition in (("plan", to_plan), ("commit", to_commit)):
+        for stage, due in (("plan", to_plan), ("commit", to_commit)):
             number = func.row_number().over(partition_by=jobs.priority, order_by=jobs.id)
-            numbered = select(jobs.id, jobs.priority, number.label("number")).where(condition, _quiet(jobs)).subquery()
+            numbered = (
+                select(jobs.id, jobs.priority, number.label("number"))
+                .where(condition, conditions.quiet(jobs))
+                .subquery()
+            )
             query = select(numbered).where(numbered.c.number <= limit).order_by(numbered.c.id)
             found += [Waiting(stage, row.id, Priority(row.priority)) for row in connection.execute(query)]
         return found
@@ -301,46 +306,6 @@ class Leases:
 def _take(connection: Connection, table: Table, free: ColumnElement[bool], holder: str, lease_s: float) -> bool:
     taken = update(table).where(free).values(holder=holder, lease_until=db.clock() + lease_s)
     return connection.execute(taken).rowcount > 0
-
-
-def _unheld(columns: Any) -> ColumnElement[bool]:
-    # A lease without a holder only says when to send again; whoever has the message may take the row.
-    unheld: ColumnElement[bool] = (columns.holder == "") | (columns.lease_until < db.clock())
-    return unheld
-
-
-def _quiet(columns: Any) -> ColumnElement[bool]:
-    """Neither held nor sent a moment ago."""
-    quiet: ColumnElement[bool] = columns.lease_until < db.clock()
-    return quiet
-
-
-def _held(columns: Any) -> ColumnElement[bool]:
-    held: ColumnElement[bool] = (columns.holder != "") & (columns.lease_until >= db.clock())
-    return held
-
-
-def _overdue(columns: Any) -> ColumnElement[bool]:
-    overdue: ColumnElement[bool] = (columns.holder != "") & (columns.lease_until < db.clock())
-    return overdue
-
-
-def _another_is_busy() -> ColumnElement[bool]:
-    """Whether another job of the same repository must come to its end first."""
-    jobs, other = db.jobs.c, db.jobs.alias().c
-    # Also past its lease: until that is taken back, the planner may come to and start the job.
-    planned = (other.state == JobState.QUEUED) & (other.holder != "")
-    # Points that a failed job has written must be gone before another writes the same ones.
-    busy = other.state.in_(STARTED_STATES) | planned | (other.cleanup == Cleanup.STAGED)
-    return exists().where(other.repo == jobs.repo, other.id != jobs.id, busy)
-
-
-def _cleanable(grace_s: float) -> ColumnElement[bool]:
-    jobs, batches = db.jobs.c, db.batches.c
-    # A worker that has not heard of the failure may still be writing.
-    written = exists().where(batches.job == jobs.id, _held(batches))
-    unread = jobs.finished_at < db.clock() - grace_s
-    return (jobs.cleanup == Cleanup.STAGED) & ~written | (jobs.cleanup == Cleanup.RETIRED) & unread
 
 
 def _lock_repo(connection: Connection, repo: str) -> None:
