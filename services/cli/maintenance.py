@@ -1,10 +1,10 @@
-"""`quarry cache`, `quarry rebuild` and `quarry doctor`."""
+"""`quarry cache`, `quarry rebuild`, `quarry doctor` (which `fsck` is another name of) and `quarry gc`."""
 
 import json
 from argparse import Namespace
 from dataclasses import asdict
 
-from services.core.errors import CorruptData, QuarryError
+from services.core.errors import CorruptData, InvalidRequest, QuarryError
 from services.core.settings import Settings
 from services.core.wiring import open_cache
 from services.embedded.access import own
@@ -34,7 +34,9 @@ def doctor(arguments: Namespace, settings: Settings) -> int:
 
     owner = own(settings, "doctor")
     try:
-        problems = list(find_problems(owner))
+        if arguments.name:
+            owner.catalog.get(arguments.name)
+        problems = [found for found in find_problems(owner) if arguments.name in (None, found.where)]
     finally:
         owner.close()
     if arguments.json:
@@ -44,6 +46,28 @@ def doctor(arguments: Namespace, settings: Settings) -> int:
     if not problems and not arguments.json:
         print("everything stored is whole and agrees")
     return CorruptData.exit_status if problems else 0
+
+
+def gc(arguments: Namespace, settings: Settings) -> int:
+    """Delete blobs that nothing refers to any more."""
+    from services.indexer.commit import garbage
+
+    if arguments.drop_schema or arguments.drop_old_schemas:
+        raise InvalidRequest("a data directory has one schema; indexing with another model replaces it")
+    # Whoever owns the directory has no other process that stores or reads anything.
+    owner, older_than_s = own(settings, "gc"), arguments.older_than * 3600.0
+    try:
+        found = garbage(owner.blobs, catalog=owner.catalog, ledger=owner.ledger, older_than_s=older_than_s)
+        for digest in () if arguments.dry_run else found:
+            owner.blobs.delete(digest)
+    finally:
+        owner.close()
+    deleted = 0 if arguments.dry_run else len(found)
+    if arguments.json:
+        print(json.dumps({"found": len(found), "deleted": deleted, "dry_run": arguments.dry_run}))
+    else:
+        print(f"{len(found):,} blobs {'would be' if arguments.dry_run else 'were'} deleted")
+    return 0
 
 
 def rebuild(arguments: Namespace, settings: Settings) -> int:

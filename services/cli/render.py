@@ -1,7 +1,8 @@
 """What a person sees on a terminal: progress, figures and highlighted hits. Rich is imported when it is needed."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from itertools import groupby
 from typing import Any
 
@@ -68,6 +69,32 @@ def print_hits(answer: dict[str, Any]) -> None:
         console.print(f"[dim]{found} in {answer['took_ms']:.1f} ms[/]")
         for note in _notes(answer):
             console.print(f"[yellow]{escape(note)}[/]")
+
+
+def print_repos(repos: Iterable[dict[str, Any]]) -> None:
+    """Print a line for each repository."""
+    for repo in repos:
+        print(f"{repo['name']}\t{repo['revision'][:16] or 'not indexed yet'}\t{repo['files']} files\t{repo['source']}")
+
+
+def print_status(document: dict[str, Any]) -> None:
+    """Print the repositories and jobs of a data directory, or of a server."""
+    print(f"server {document['server']}" if "server" in document else f"data directory {document['home']}")
+    for repo in document["repos"]:
+        print(f"\n{repo['name']}  ({repo['kind']} {repo['source']}{' @ ' + repo['ref'] if repo['ref'] else ''})")
+        if repo["revision"]:
+            when = datetime.fromtimestamp(repo["indexed_at"], UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+            print(f"  {repo['revision'][:16]}, {repo['files']:,} files, {repo['chunks']:,} chunks, indexed {when}")
+        else:
+            print("  not indexed yet")
+        for reason, count in repo["skipped"].items():
+            print(f"  skipped {count:>8,}  {reason}")
+        for file in repo.get("cut_by_lines", ()):
+            print(f"  cut by lines ({file['reason']})  {file['path']!r}")
+        for file in repo.get("skipped_files", ()):
+            print(f"  {file['reason']:<12} {file['path']!r}  {file['detail'] or file['explanation']}")
+    for job in document["jobs"]:
+        print(f"\njob {job['id']} on {job['repo']}: {job['state']} {job['error']}")
 
 
 def _notes(answer: dict[str, Any]) -> Iterator[str]:

@@ -4,10 +4,10 @@ import json
 import os
 from argparse import Namespace
 from dataclasses import asdict
-from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
 
+from services.cli.render import print_repos, print_status
 from services.core.catalog import Catalog, Repo
 from services.core.database import open_database
 from services.core.errors import NotFound
@@ -35,7 +35,7 @@ def status(arguments: Namespace, settings: Settings) -> int:
     if arguments.json:
         print(json.dumps(document))
     else:
-        _print_status(document)
+        print_status(document)
     return 0
 
 
@@ -43,10 +43,9 @@ def repos(arguments: Namespace, settings: Settings) -> int:
     """List the repositories."""
     known, _ = _read(Home(settings.home))
     if arguments.json:
-        print(json.dumps({"repos": [asdict(repo) for repo in known]}))
-        return 0
-    for repo in known:
-        print(f"{repo.name}\t{repo.revision[:16] or 'not indexed yet'}\t{repo.files} files\t{repo.source}")
+        print(json.dumps({"repos": [_document(repo) for repo in known]}))
+    else:
+        print_repos(map(_document, known))
     return 0
 
 
@@ -80,8 +79,15 @@ def _read(home: Home, name: str | None = None) -> tuple[list[Repo], list[Job]]:
     return [catalog.get(name)] if name else catalog.list(), Ledger(engine).jobs(name or None, OPEN_STATES)
 
 
+def _document(repo: Repo) -> dict[str, Any]:
+    """Return a repository for everybody to see."""
+    document = asdict(repo)
+    del document["webhook_secret"]
+    return document
+
+
 def _with_skips(repo: Repo, blobs: BlobStore | None, *, listed: bool) -> dict[str, Any]:
-    document: dict[str, Any] = asdict(repo)
+    document = _document(repo)
     if blobs is None or not repo.manifest:
         return document | {"skipped": {}}
     manifest = Manifest.load(blobs, repo.manifest)
@@ -97,22 +103,3 @@ def _with_skips(repo: Repo, blobs: BlobStore | None, *, listed: bool) -> dict[st
 
 def _job(job: Job) -> dict[str, Any]:
     return {"id": job.id, "repo": job.repo, "state": job.state.value, "revision": job.revision, "error": job.error}
-
-
-def _print_status(document: dict[str, Any]) -> None:
-    print(f"data directory {document['home']}")
-    for repo in document["repos"]:
-        print(f"\n{repo['name']}  ({repo['kind']} {repo['source']}{' @ ' + repo['ref'] if repo['ref'] else ''})")
-        if repo["revision"]:
-            when = datetime.fromtimestamp(repo["indexed_at"], UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S")
-            print(f"  {repo['revision'][:16]}, {repo['files']:,} files, {repo['chunks']:,} chunks, indexed {when}")
-        else:
-            print("  not indexed yet")
-        for reason, count in repo["skipped"].items():
-            print(f"  skipped {count:>8,}  {reason}")
-        for file in repo.get("cut_by_lines", ()):
-            print(f"  cut by lines ({file['reason']})  {file['path']!r}")
-        for file in repo.get("skipped_files", ()):
-            print(f"  {file['reason']:<12} {file['path']!r}  {file['detail'] or file['explanation']}")
-    for job in document["jobs"]:
-        print(f"\njob {job['id']} on {job['repo']}: {job['state']} {job['error']}")

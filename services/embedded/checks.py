@@ -1,23 +1,14 @@
 """`quarry doctor`: read everything that is stored and say what is damaged or missing."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from sqlalchemy import text
 
 from services.core.catalog import Repo
 from services.core.errors import CorruptData, NotFound, QuarryError
 from services.core.manifest import Manifest
+from services.core.problem import Problem
 from services.embedded.owner import Owner
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """Something stored that is not as it should be, and the command that mends it."""
-
-    where: str
-    what: str
-    remedy: str
 
 
 def find_problems(owner: Owner) -> Iterator[Problem]:

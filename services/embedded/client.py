@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 
 from services.core.errors import ERRORS, InvalidRequest, QuarryError, Unavailable
 
-_TIMEOUT_S = 60.0
+TIMEOUT_S = 60.0
 
 
 class OwnerGone(ConnectionError):
@@ -18,7 +18,7 @@ class OwnerGone(ConnectionError):
 
 class _UnixConnection(http.client.HTTPConnection):
     def __init__(self, path: Path) -> None:
-        super().__init__("localhost", timeout=_TIMEOUT_S)
+        super().__init__("localhost", timeout=TIMEOUT_S)
         self._path = path
 
     def connect(self) -> None:
@@ -29,6 +29,8 @@ class _UnixConnection(http.client.HTTPConnection):
 
 class OwnerClient:
     """The owner of a data directory, seen from another process."""
+
+    who = "the owner of the data directory"
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -51,33 +53,46 @@ class OwnerClient:
         """Return the answer to a DELETE; raises as `get` does."""
         return self._ask("DELETE", route)
 
+    def connection(self) -> http.client.HTTPConnection:
+        """Return a connection that is not opened yet."""
+        return _UnixConnection(self._path)
+
     def _ask(self, method: str, route: str, body: str | None = None) -> dict[str, Any]:
-        status, data = self._exchange(method, route, body)
-        try:
-            document: dict[str, Any] = json.loads(data) if data else {}
-        except ValueError as error:
-            if status >= 400:
-                # The server's own words, for what did not get as far as the API: too long, say.
-                raise _refusal(status, {"message": data.decode(errors="replace").partition("\n")[0]}) from error
-            raise OwnerGone(f"the answer is no JSON: {error}") from error
-        if status >= 400:
-            raise _refusal(status, document.get("error", {}))
-        return document
+        return answer_of(*self._exchange(method, route, body))
 
     def _exchange(self, method: str, route: str, body: str | None) -> tuple[int, bytes]:
-        connection = _UnixConnection(self._path)
+        connection = self.connection()
         try:
             connection.request(method, route, body, {"Content-Type": "application/json"} if body else {})
             response = connection.getresponse()
             return response.status, response.read()
         except TimeoutError as error:
-            raise Unavailable(f"the owner of the data directory did not answer in {_TIMEOUT_S:.0f} s") from error
+            raise Unavailable(f"{self.who} did not answer in {TIMEOUT_S:.0f} s") from error
         except PermissionError as error:
-            raise Unavailable(f"the owner's socket {str(self._path)!r} can't be opened: {error.strerror}") from error
+            raise Unavailable(f"{self.who} can't be reached: {error.strerror}") from error
         except (OSError, http.client.HTTPException) as error:
-            raise OwnerGone(f"{str(self._path)!r}: {error}") from error
+            raise OwnerGone(str(error) or type(error).__name__) from error
         finally:
             connection.close()
+
+
+def answer_of(status: int, data: bytes) -> dict[str, Any]:
+    """Return the document of an answer.
+
+    Raises:
+        OwnerGone: it is none.
+        QuarryError: it is a refusal, with its reason.
+    """
+    try:
+        document: dict[str, Any] = json.loads(data) if data else {}
+    except ValueError as error:
+        if status >= 400:
+            # The server's own words, for what did not get as far as the API: too long, say.
+            raise _refusal(status, {"message": data.decode(errors="replace").partition("\n")[0]}) from error
+        raise OwnerGone(f"the answer is no JSON: {error}") from error
+    if status >= 400:
+        raise _refusal(status, document.get("error", {}))
+    return document
 
 
 def _refusal(status: int, problem: dict[str, str]) -> QuarryError:

@@ -17,7 +17,7 @@ from services.core.errors import CorruptData, InvalidRequest, NotFound
 from services.core.ledger import OPEN_STATES, STARTED_STATES, BatchState, Cleanup, Job, JobState, Ledger
 from services.core.manifest import Manifest, ManifestFile
 from services.core.pack import Pack
-from services.core.ports import BlobStore, VectorWriter
+from services.core.ports import BlobStore, Points, VectorWriter
 from services.core.vector_blob import VectorBlob
 from services.indexer.points import to_points
 from services.indexer.stage import live_manifest
@@ -145,18 +145,41 @@ def rebuild(name: str, *, ledger: Ledger, catalog: Catalog, blobs: BlobStore, ve
         raise NotFound(f"repository {name!r} has no revision to rebuild; index it first")
     manifest = Manifest.load(blobs, repo.manifest)
     vectors.purge(repo=name)
-    generation = _live_generation(repo, ledger)
-    by_pack: dict[tuple[str, str], list[ManifestFile]] = defaultdict(list)
-    for file in manifest.files:
-        by_pack[file.pack, file.vectors].append(file)
-    for (pack_id, vectors_id), files in by_pack.items():
-        pack = Pack(blobs.get(pack_id), pack_id)
-        stored = VectorBlob.unpack(blobs.get(vectors_id), vectors_id)
-        others = _other_paths(pack, pack_id, files)
-        points = to_points(pack, stored, repo=name, pack_id=pack_id, generation=generation, leave_out=others)
-        vectors.upsert(points)
+    generation = live_generation(repo, ledger)
+    for files in by_pack(manifest):
+        vectors.upsert(points_of_pack(files, repo=name, generation=generation, blobs=blobs))
     vectors.flush()
     return manifest.chunks
+
+
+def by_pack(manifest: Manifest) -> Iterable[list[ManifestFile]]:
+    """Return the files of a manifest, those of one pack and blob of vectors together."""
+    found: dict[tuple[str, str], list[ManifestFile]] = defaultdict(list)
+    for file in manifest.files:
+        found[file.pack, file.vectors].append(file)
+    return found.values()
+
+
+def points_of_pack(files: list[ManifestFile], *, repo: str, generation: int, blobs: BlobStore) -> Points:
+    """Return the points of `files`, which share a pack and a blob of vectors, from what is stored.
+
+    Raises:
+        NotFound: one of the blobs is gone.
+        CorruptData: one is damaged, or they don't hold the files.
+    """
+    pack_id, vectors_id = files[0].pack, files[0].vectors
+    pack = Pack(blobs.get(pack_id), pack_id)
+    stored = VectorBlob.unpack(blobs.get(vectors_id), vectors_id)
+    others = _other_paths(pack, pack_id, files)
+    return to_points(pack, stored, repo=repo, pack_id=pack_id, generation=generation, leave_out=others)
+
+
+def live_generation(repo: Repo, ledger: Ledger) -> int:
+    """Return the generation that the points of a live revision may carry when they are written again."""
+    # Never one whose own points are still to be purged. 0 belongs to no job, so that nothing purges it.
+    of_job = (repo.revision, repo.schema)
+    done = ledger.jobs(repo.name, (JobState.DONE,), (Cleanup.NOTHING, Cleanup.RETIRED))
+    return max((job.id for job in done if (job.revision, job.schema) == of_job), default=0)
 
 
 def replaced_points(old: Manifest | None, new: Manifest) -> Iterable[UUID]:
@@ -169,23 +192,31 @@ def replaced_points(old: Manifest | None, new: Manifest) -> Iterable[UUID]:
             yield from file.point_ids(old.repo)
 
 
-def garbage(blobs: BlobStore, *, catalog: Catalog, ledger: Ledger) -> set[str]:
-    """Return the digests of the blobs that no live manifest and no open job refers to.
+def garbage(blobs: BlobStore, *, catalog: Catalog, ledger: Ledger, older_than_s: float = 0.0) -> set[str]:
+    """Return the digests of the blobs that no live manifest and no open job refers to, last stored so long ago.
 
-    To be deleted only while no stage runs: a blob is stored before the ledger knows of it. A search
-    under way may still read an old pack, so wait for those too.
+    A blob is stored before the ledger knows of it, so without an age they may be deleted only while no
+    stage runs. A search under way may still read an old pack, so wait for those too.
     """
-    return set(blobs.digests()).difference(_referenced(blobs, catalog, ledger))
+    return set(blobs.digests(older_than_s=older_than_s)).difference(referenced(blobs, catalog=catalog, ledger=ledger))
 
 
-def _referenced(blobs: BlobStore, catalog: Catalog, ledger: Ledger) -> Iterable[str]:
-    manifests = list(catalog.manifests())
+def referenced(blobs: BlobStore, *, catalog: Catalog, ledger: Ledger) -> Iterable[str]:
+    """Yield the digests of the blobs that a live manifest or an open or retryable job refers to, and "".
+
+    Raises:
+        NotFound: a manifest is gone.
+        CorruptData: a manifest can't be read.
+    """
+    manifests = set()
     # A failed job can be retried as long as its batches are there.
     for job in ledger.jobs(states=(*OPEN_STATES, JobState.FAILED)):
         batches = ledger.batches(job.id)
-        manifests += [job.plan] if job.plan and (batches or job.state is not JobState.FAILED) else []
+        manifests |= {job.plan} if job.plan and (batches or job.state is not JobState.FAILED) else set()
         for batch in batches:
             yield from (batch.pack, batch.vectors, batch.source)
+    # After the jobs: one that goes live meanwhile is found here, or was found there.
+    manifests |= catalog.manifests()
     for digest in manifests:
         yield digest
         for file in Manifest.load(blobs, digest).files:
@@ -209,13 +240,6 @@ def _new_manifest(job: Job, *, ledger: Ledger, blobs: BlobStore) -> Manifest:
         files=tuple(by_path[path] for path in sorted(by_path)),
         skipped=tuple(left_out[path] for path in sorted(left_out)),
     )
-
-
-def _live_generation(repo: Repo, ledger: Ledger) -> int:
-    # Never one whose own points are still to be purged. 0 belongs to no job, so that nothing purges it.
-    of_job = (repo.revision, repo.schema)
-    done = ledger.jobs(repo.name, (JobState.DONE,), (Cleanup.NOTHING, Cleanup.RETIRED))
-    return max((job.id for job in done if (job.revision, job.schema) == of_job), default=0)
 
 
 def _other_paths(pack: Pack, pack_id: str, files: list[ManifestFile]) -> set[str]:
