@@ -280,9 +280,7 @@ class Leases:
         for stage, due in (("plan", to_plan), ("commit", to_commit)):
             number = func.row_number().over(partition_by=jobs.priority, order_by=jobs.id)
             numbered = (
-                select(jobs.id, jobs.priority, number.label("number"))
-                .where(condition, conditions.quiet(jobs))
-                .subquery()
+                select(jobs.id, jobs.priority, number.label("number")).where(due, conditions.quiet(jobs)).subquery()
             )
             query = select(numbered).where(numbered.c.number <= limit).order_by(numbered.c.id)
             found += [Waiting(stage, row.id, Priority(row.priority)) for row in connection.execute(query)]
