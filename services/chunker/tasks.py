@@ -14,6 +14,7 @@ from services.core.keeper import Hold
 from services.core.leases import Priority
 from services.core.ledger import BatchState, Job, JobState
 from services.core.ports import Emit
+from services.core.wiring import open_served_blobs
 
 
 def cloner_tasks(desk: Desk, servers: Servers | None = None) -> Tasks:
@@ -25,6 +26,11 @@ def cloner_tasks(desk: Desk, servers: Servers | None = None) -> Tasks:
 def chunker_tasks(desk: Desk, split: SplitText | None = None) -> Tasks:
     """Return the stage of the chunker, which splits by `split` or in a process of its own."""
     return {"chunk": _Chunking(desk, split).chunk}
+
+
+def prepare(desk: Desk) -> None:
+    """Load what talks to the object store, once for all processes that are forked off."""
+    open_served_blobs(desk.settings)
 
 
 class _Cloning:

@@ -9,7 +9,7 @@ from services.core.keeper import Hold
 from services.core.leases import Priority
 from services.core.ledger import BatchState
 from services.core.ports import Embedder, EmbeddingCache, Emit
-from services.core.wiring import open_embedder, open_served_cache, schema_of
+from services.core.wiring import open_embedder, open_served_blobs, open_served_cache, schema_of
 from services.embedder.stage import embed
 
 
@@ -21,9 +21,13 @@ def embedder_tasks(desk: Desk, embedder: Embedder | None = None, cache: Embeddin
 def prepare(desk: Desk) -> None:
     """Make the model of the settings the one that everything is indexed for.
 
+    What talks to the stores is loaded here too, once for all processes that are forked off.
+
     Raises:
         Unavailable: it can't be loaded, or its server does not answer.
     """
+    open_served_blobs(desk.settings)
+    open_served_cache(desk.settings)
     embedder = open_embedder(desk.settings)
     desk.catalog.register_schema(Schema(schema_of(embedder), embedder.dim))
 

@@ -10,7 +10,7 @@ from services.core.keeper import Hold
 from services.core.leases import Priority
 from services.core.ledger import STARTED_STATES, BatchState, Job, JobState
 from services.core.ports import Emit, VectorWriter
-from services.core.wiring import create_bucket
+from services.core.wiring import create_bucket, open_collections
 from services.indexer.commit import clean_up, go_live, remove
 from services.indexer.served import AllStores, HeldStore, open_store
 from services.indexer.stage import LiveFiles, acknowledge, index, live_files
@@ -27,10 +27,13 @@ def indexer_tasks(desk: Desk, open_vectors: Callable[[Schema], VectorWriter] | N
 def prepare(desk: Desk) -> None:
     """Make the bucket, and the collections of all schemas.
 
+    What talks to the stores is loaded by that, once for all processes that are forked off.
+
     Raises:
         Unavailable: a store does not answer.
     """
     create_bucket(desk.settings)
+    open_collections(desk.settings).close()
     for schema in desk.catalog.schemas():
         open_store(desk.settings, schema).close()
 
