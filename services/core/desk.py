@@ -18,7 +18,7 @@ from services.core.database import open_database
 from services.core.errors import InvalidRequest, NotFound, QuarryError, Unavailable
 from services.core.keeper import Hold, kept
 from services.core.leases import Leases, Priority
-from services.core.ledger import OPEN_STATES, BatchState, Job, JobState, Ledger
+from services.core.ledger import OPEN_STATES, Batch, BatchState, Job, JobState, Ledger
 from services.core.model import Message
 from services.core.ports import BlobStore, Emit
 from services.core.sender import Publish, Sender
@@ -148,11 +148,15 @@ class Desk:
 
     def fail_batch(self, batch_id: int, error: str, priority: Priority, *, holder: str, wait_s: float = 0.0) -> None:
         """Count a failed attempt at a batch of `holder`'s, "" for nobody's; too many end its job."""
-        attempts = self.settings.max_attempts
-        batch = self.ledger.failed(batch_id, error, attempts, holder=holder, wait_s=wait_s)
+        batch = self.ledger.failed(batch_id, error, self.settings.max_attempts, holder=holder, wait_s=wait_s)
         if batch.state is BatchState.DEAD:
-            reason = f"batch {batch_id} ({batch.file_count} files) failed {attempts} times, the last with: {error}"
-            self.fail_job(batch.job, QuarryError(reason), priority)
+            self.give_up(batch, priority)
+
+    def give_up(self, batch: Batch, priority: Priority) -> None:
+        """End the job of a dead batch, for the reason that the batch died of."""
+        files = f"batch {batch.id} ({batch.file_count} files)"
+        reason = f"{files} failed {batch.attempts} times, the last with: {batch.error}"
+        self.fail_job(batch.job, QuarryError(reason), priority)
 
     def fail_job(self, job_id: int, error: QuarryError, priority: Priority, *, holder: str | None = None) -> None:
         """End a job that can't go on, have what it wrote removed, and begin the next of its repository.

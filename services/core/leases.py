@@ -181,6 +181,18 @@ class Leases:
         with self._engine.connect() as connection:
             return list(connection.execute(select(jobs.id).where(unfinished, conditions.overdue(jobs))).scalars())
 
+    def doomed(self) -> list[int]:
+        """Return a dead batch of each job that goes on all the same: whoever was to end it has been killed."""
+        batches, jobs = db.batches.c, db.jobs.c
+        query = (
+            select(func.min(batches.id))
+            .join_from(db.batches, db.jobs, jobs.id == batches.job)
+            .where(batches.state == BatchState.DEAD, jobs.state.in_(STARTED_STATES))
+            .group_by(batches.job)
+        )
+        with self._engine.connect() as connection:
+            return list(connection.execute(query).scalars())
+
     def to_clean(self, grace_s: float) -> list[int]:
         """Return the jobs that `may_be_cleaned`, without those whose message is under way."""
         jobs = db.jobs.c

@@ -66,6 +66,9 @@ class Sweeper:
                 priority = Priority(desk.ledger.job(desk.ledger.batch(batch_id).job).priority)
                 log.warning("batch_lost", extra={"batch": batch_id})
                 desk.fail_batch(batch_id, _LOST, priority, holder="")
+        for batch_id in desk.leases.doomed():
+            batch = desk.ledger.batch(batch_id)
+            desk.give_up(batch, Priority(desk.ledger.job(batch.job).priority))
         for job_id in desk.leases.overdue_jobs():
             attempts = desk.leases.take_back_job(job_id, _LOST)
             if attempts is None:

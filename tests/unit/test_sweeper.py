@@ -150,6 +150,17 @@ def test_a_batch_that_loses_every_worker_ends_its_job(world):
     assert "failed 3 times" in world.ledger.job(job.id).error
 
 
+def test_a_job_whose_worker_was_killed_before_it_could_end_it_is_ended(world):
+    job, (batch, _) = world.started(batches=2)
+    world.ledger.failed(batch.id, "boom", 1)
+
+    assert ("clean", job.id) in world.round()
+
+    failed = world.ledger.job(job.id)
+    assert failed.state is JobState.FAILED
+    assert failed.error == f"batch {batch.id} (1 files) failed 1 times, the last with: boom"
+
+
 def test_a_job_that_loses_every_planner_fails_with_the_reason(world):
     job = world.ledger.create_job("r")
     for _ in range(3):
