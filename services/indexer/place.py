@@ -102,7 +102,7 @@ def _kept(job: Job, own: bool, desk: Desk) -> Iterator[Place]:
         with kept(lambda: desk.leases.keep_job(job.id, desk.holder, lease_s), lease_s) as hold:
             place = Place(job, desk, hold, goes_on=not own)
             yield place
-    except BaseException as error:
+    except (Exception, KeyboardInterrupt) as error:
         reason = str(error) or type(error).__name__
         _leave(job, desk, goes_on=not own, state=JobState.FAILED, error=f"rebuilding was cut short: {reason}")
         raise

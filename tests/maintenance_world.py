@@ -1,0 +1,93 @@
+"""The distributed mode in one process, for rebuilding, checking and collecting: its vector store can be listed."""
+
+from collections import Counter
+
+from services.core.census import StoredPoint
+from services.core.collections import ALIAS, collection_name
+from services.core.ledger import Cleanup
+from services.indexer.fsck import find_problems
+from services.indexer.restore import rebuild_all
+from services.indexer.stores import Stores
+from tests.distributed_world import DIM, Faults, SteppingVectors, World
+
+OLD = {"a.py": b"a = 1\n", "b.py": b"b = 1\n", "c.py": b"def c():\n    return 1\n"}
+NEW = {"a.py": b"a = 2\n", "b.py": b"b = 1\n", "d.py": b"def d():\n    return 2\n"}
+
+
+class ListedVectors(SteppingVectors):
+    """Points that can be listed, with the pack that each names."""
+
+    def __init__(self, step):
+        super().__init__(step)
+        self.packs = {}
+
+    def upsert(self, points):
+        for key, payload in zip(points.ids, points.payloads, strict=True):
+            self.packs[key] = payload["pack"]
+        super().upsert(points)
+
+    def scroll(self, repo):
+        for key, (name, _path, generation, retired) in list(self.points.items()):
+            if name == repo:
+                yield StoredPoint(key, generation, retired, self.packs[key])
+
+    def repos(self):
+        return Counter(point[0] for point in self.points.values())
+
+
+class MemoryCollections:
+    """Collections that are names only."""
+
+    def __init__(self, *names):
+        self.there = set(names)
+        self.aliases = {}
+
+    def names(self):
+        return sorted(self.there)
+
+    def behind(self, alias):
+        return self.aliases.get(alias)
+
+    def create(self, name, dim):
+        self.there.add(name)
+
+    def point_alias(self, alias, collection):
+        self.aliases[alias] = collection
+
+    def drop(self, name):
+        self.there.discard(name)
+
+
+class ListedWorld(World):
+    """A world whose vector store can be listed."""
+
+    def __init__(self, folder, url="", **how):
+        super().__init__(folder, url, **how)
+        self.vectors = ListedVectors(self.step)
+        self.collections = MemoryCollections(collection_name(self.schema, DIM))
+        self.collections.point_alias(ALIAS, collection_name(self.schema, DIM))
+
+    @property
+    def stores(self):
+        return Stores(self.collections, {self.schema: self.vectors})
+
+    def rebuild(self, name=None, wait_s=0.0):
+        """Rebuild as a process of its own would, and return the results."""
+        return list(rebuild_all(self._desk(), self.stores, name, wait_s=wait_s))
+
+    def problems(self, name=None, *, read_data=True):
+        """Return what a check finds, as text."""
+        with self._quietly():
+            return [f"{p.where}: {p.what}" for p in find_problems(self.desk, self.stores, name, read_data=read_data)]
+
+    def killed_rebuild(self, step):
+        """Rebuild in a process that is killed at its step of that number; False if it has fewer."""
+        self.faults, ended = Faults(killed_at=(self.steps + step,)), self.happened["ended"]
+        with self._process():
+            self.rebuild()
+        self.faults = Faults()
+        return self.happened["ended"] > ended
+
+    def unclean(self):
+        """Return the jobs that have points left to remove."""
+        return self.ledger.jobs(cleanups=(Cleanup.RETIRED, Cleanup.STAGED))
