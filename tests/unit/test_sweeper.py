@@ -7,7 +7,7 @@ from services.core import database as db
 from services.core.database import open_database
 from services.core.deliveries import Deliveries
 from services.core.desk import Desk
-from services.core.errors import Unavailable
+from services.core.errors import InvalidRequest, Unavailable
 from services.core.leases import Priority
 from services.core.ledger import OPEN_STATES, BatchState, JobState
 from services.core.manifest import Manifest
@@ -305,13 +305,13 @@ class Stop:
 
 
 def test_a_round_that_fails_does_not_end_the_sweeper(tmp_path, monkeypatch, caplog):
+    def fail(_sweeper):
+        raise InvalidRequest("a row that is not as it should be")
+
     monkeypatch.setattr(program, "check_queue", lambda _settings: None)
     monkeypatch.setattr(program, "beat", lambda *_: None)
+    monkeypatch.setattr(Sweeper, "round", fail)
     settings = Settings(database_url=f"sqlite:///{tmp_path}/catalog.db", broker_url="redis://127.0.0.1:1/0")
-    engine = open_database(settings.database_url)
-    for name in "ab":
-        Desk(settings, print).catalog.add(name, "url", name, "")
-    engine.dispose()
 
     program._sweep(settings, Stop(rounds=3))
 
