@@ -10,14 +10,20 @@ from services.core.leases import Priority
 
 log = logging.getLogger(__name__)
 
+# What has failed fails again most of the time, and costs as much each time.
+_FAILED_RESTS_S = 3600.0
+
 
 def look(name: str, desk: Desk, servers: Servers, priority: Priority) -> None:
-    """Request a job for a repository if its server has another commit than the live one."""
+    """Request a job for a repository if its server has another commit than the live one.
+
+    Not for one that an index has failed with in the last hour: that takes somebody who asks for it.
+    """
     try:
         schema = desk.active_schema().name
         repo = Catalog(desk.engine, schema).get(name)
         tip = servers.tip(repo)
-        if tip == repo.revision:
+        if tip == repo.revision or desk.leases.has_failed(name, tip or "", schema, _FAILED_RESTS_S):
             return
         # Also where the ref is gone: the job says so.
         job, new = desk.leases.request_job(name, repo.ref, priority, max_open=desk.settings.max_open_jobs)

@@ -273,6 +273,14 @@ class Leases:
                 _set_back(connection, job_id)
         return self._ledger.job(job_id)
 
+    def has_failed(self, repo: str, revision: str, schema: str, within_s: float) -> bool:
+        """Tell whether a job has failed lately with a revision, "" for those that failed before they knew it."""
+        jobs = db.jobs.c
+        which = (jobs.repo == repo) & (jobs.revision == revision) & jobs.schema.in_((schema, ""))
+        lately = (jobs.state == JobState.FAILED) & (jobs.finished_at > db.clock() - within_s)
+        with self._engine.connect() as connection:
+            return connection.execute(select(jobs.id).where(which, lately)).first() is not None
+
     def prune(self, *, done_s: float, failed_s: float) -> None:
         """Delete the batches of jobs that ended so long ago: nothing asks for them any more."""
         jobs = db.jobs.c

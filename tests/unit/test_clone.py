@@ -199,6 +199,35 @@ def test_a_look_asks_for_an_index_only_if_the_tip_has_moved(world, desk):
     assert world.said == [("plan", job.id, Priority.BULK)]
 
 
+@pytest.mark.parametrize("tip", ["bad", "none"])
+def test_a_tip_that_an_index_has_failed_with_is_left_alone_for_an_hour(world, desk, tip):
+    if tip == "none":
+        world.forge.git(world.name, "update-ref", "-d", "refs/heads/main")
+        job = world.ledger.create_job(world.name)
+    else:
+        job = world.plan()
+    world.ledger.finish_job(job.id, JobState.FAILED, error="boom")
+    world.said.clear()
+
+    look(world.name, desk, world.servers, Priority.BULK)
+    assert world.said == []
+
+    with world.engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE jobs SET finished_at = finished_at - 3700")
+    look(world.name, desk, world.servers, Priority.BULK)
+    assert [stage for stage, _, _ in world.said] == ["plan"]
+
+
+def test_a_tip_that_comes_after_one_that_failed_is_indexed(world, desk):
+    world.ledger.finish_job(world.plan().id, JobState.FAILED, error="boom")
+    world.forge.commit(world.name, {"a.py": "a = 4\n"})
+    world.said.clear()
+
+    look(world.name, desk, world.servers, Priority.BULK)
+
+    assert [stage for stage, _, _ in world.said] == ["plan"]
+
+
 @pytest.mark.parametrize("why", ["gone", "no server", "no schema"])
 def test_a_look_that_leads_nowhere_asks_for_nothing(world, desk, why):
     if why == "gone":
