@@ -5,13 +5,14 @@ import importlib
 import logging
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
 
 from celery import Celery, bootsteps
 from celery.apps.worker import Worker
-from celery.signals import setup_logging, worker_ready
+from celery.signals import setup_logging, worker_ready, worker_shutting_down
 
 from services.core import log as logs
 from services.core.desk import Desk, Tasks
@@ -89,22 +90,31 @@ def _run(worker: str, settings: Settings) -> None:
     gc.set_threshold(_COLLECT_EVERY, *gc.get_threshold()[1:])
     # What is loaded stays: its pages are shared by the processes forked off as long as nobody writes to them.
     gc.freeze()
-    app.worker_main(
-        [
-            "--quiet",
-            "worker",
-            "--hostname",
-            f"{worker}@%h",
-            "--queues",
-            ",".join(queue_names(worker)),
-            "--concurrency",
-            str(settings.worker_count),
-            "--max-memory-per-child",
-            str(_MAX_PROCESS_KB),
-            "--without-gossip",
-            "--without-mingle",
-        ]
-    )
+    options = {
+        "--hostname": f"{worker}@%h",
+        "--queues": ",".join(queue_names(worker)),
+        "--concurrency": str(settings.worker_count),
+        "--max-memory-per-child": str(_MAX_PROCESS_KB),
+    }
+    words = [word for option in options.items() for word in option]
+    work_until_told(app, ["--quiet", "worker", *words, "--without-gossip", "--without-mingle"])
+
+
+def work_until_told(app: Celery, words: list[str]) -> None:
+    """Run Celery's main loop until a signal ends it.
+
+    Raises:
+        Unavailable: it has given up by itself, as it does now and then when Redis is killed (kombu#582).
+    """
+    told = threading.Event()
+
+    def note(**_: object) -> None:
+        told.set()
+
+    worker_shutting_down.connect(note)
+    app.worker_main(words)
+    if not told.is_set():
+        raise Unavailable("the worker has ended by itself, its log says why; it must be started again")
 
 
 def _register(app: Celery, tasks: Tasks) -> None:
