@@ -28,6 +28,7 @@ import zstandard
 # One collection is live; the alias says which.
 _ALIAS = "quarry"
 _PAGE = 1000
+_OPEN = ("queued", "running")
 _MODES = (b"100644", b"100755")
 # A file that is no UTF-8 is stored as what it most likely says; which of these that is, is not the oracle's business.
 _ENCODINGS = ("utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "cp1252", "latin-1")
@@ -35,11 +36,12 @@ _ENCODINGS = ("utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "cp1252
 
 @dataclass
 class Findings:
-    """What was compared, and what is wrong with it."""
+    """What was compared, and what is wrong with it; `lost` counts the files whose text is not there as git has it."""
 
     repositories: int = 0
     files: int = 0
     points: int = 0
+    lost: int = 0
     skipped: Counter = field(default_factory=Counter)
     jobs: Counter = field(default_factory=Counter)
     problems: list[str] = field(default_factory=list)
@@ -79,10 +81,24 @@ class Oracle:
 
     def is_settled(self, names):
         """Return whether all jobs of these repositories have ended and left nothing to clean up."""
-        open_jobs = (
-            "SELECT count(*) FROM jobs WHERE repo = ANY(%s) AND (state IN ('queued', 'running') OR cleanup <> '')"
-        )
-        return self._rows(open_jobs, names) == [(0,)]
+        return not self.unsettled(names)
+
+    def is_idle(self, names):
+        """Return whether all jobs of these repositories have ended."""
+        return not [job for job in self.unsettled(names) if job[2] in _OPEN]
+
+    def unsettled(self, names):
+        """Return the jobs of these repositories that have not, as (id, repository, state, what is to be cleaned up)."""
+        query = "SELECT id, repo, state, cleanup FROM jobs WHERE repo = ANY(%s) AND (state = ANY(%s) OR cleanup <> '')"
+        return self._rows(query, names, list(_OPEN))
+
+    def live(self, name):
+        """Return the revision of a repository that is live."""
+        return self._rows("SELECT revision FROM repos WHERE name = %s", name)[0][0]
+
+    def jobs(self):
+        """Return how many jobs there are in each state."""
+        return Counter(dict(self._rows("SELECT state, count(*) FROM jobs GROUP BY state")))
 
     def count(self, name):
         """Return how many points of a repository there are, hidden ones included."""
@@ -95,6 +111,7 @@ class Oracle:
         with tempfile.TemporaryDirectory(prefix="quarry-oracle-") as folder:
             tip, tree = _tree(Path(folder), source, ref)
             if tip != revision:
+                findings.lost += len(tree)
                 findings.problems.append(f"{name}: live is {revision or 'nothing'}, git has {tip}")
                 return
             skipped = self._skipped(manifest)
@@ -107,9 +124,9 @@ class Oracle:
                 found = by_path.pop(path, [])
                 findings.points += len(found)
                 findings.files += 1
-                findings.problems += [
-                    f"{name}: {path}: {each}" for each in self._wrong(content, found, skipped.get(path))
-                ]
+                wrong = [f"{name}: {path}: {each}" for each in self._wrong(content, found, skipped.get(path))]
+                findings.lost += bool(wrong)
+                findings.problems += wrong
                 findings.skipped.update([skipped[path]] if path in skipped else [])
             findings.problems += [f"{name}: {path} has points and is not in git" for path in by_path]
 

@@ -175,6 +175,13 @@ class Stack:
                 raise RuntimeError(f"{name} did not get ready:\n{self.log(name)[-_LOG_TAIL_CHARS:]}")
             time.sleep(0.1)
 
+    def revive(self) -> list[str]:
+        """Start what has ended by itself, as Compose and Kubernetes do, and return its names."""
+        ended = [name for name, process in self.processes.items() if process.popen.poll() is not None]
+        for name in ended:
+            self.run(name)
+        return ended
+
     def log(self, name: str) -> str:
         """Return what a process has logged since it was last started."""
         with self._log_file(name).open("rb") as log:
