@@ -103,7 +103,7 @@ class Oracle:
     def count(self, name):
         """Return how many points of a repository there are, hidden ones included."""
         body = {"exact": True, "filter": _of([name])}
-        return self._ask("POST", f"/collections/{_ALIAS}/points/count", body)["count"]
+        return self.ask("POST", f"/collections/{_ALIAS}/points/count", body)["count"]
 
     def _check_repository(self, findings, row, points):
         name, source, ref, revision, manifest = row
@@ -192,7 +192,7 @@ class Oracle:
         while True:
             body = {"limit": _PAGE, "with_payload": True, "with_vector": False, "offset": offset}
             body |= {"filter": _of(names)} if names else {}
-            page = self._ask("POST", f"/collections/{_ALIAS}/points/scroll", body)
+            page = self.ask("POST", f"/collections/{_ALIAS}/points/scroll", body)
             for point in page["points"]:
                 payload = point["payload"] | json.loads(point["payload"]["rest"])
                 found[payload["repo"]].append(payload)
@@ -200,7 +200,8 @@ class Oracle:
             if offset is None:
                 return found
 
-    def _ask(self, method, path, body):
+    def ask(self, method, path, body):
+        """Return what Qdrant answers."""
         headers = {"Content-Type": "application/json"} | ({"api-key": self._key} if self._key else {})
         request = urllib.request.Request(self._qdrant + path, json.dumps(body).encode(), headers, method=method)
         with urllib.request.urlopen(request, timeout=60) as answer:

@@ -73,6 +73,36 @@ def push(api, forge, secret, name, files, how="github", **more):
     return revision, api.ended(answer.document["job"])
 
 
+@pytest.mark.parametrize(
+    ("path", "change", "said"),
+    [
+        ("points/delete", {}, "has no points and no reason for it"),
+        ("points/payload", {"payload": {"retired": 1}}, "has a point of a generation that is not live"),
+        ("points/payload", {"payload": {"path": "b.py"}}, "b.py has points and is not in git"),
+    ],
+)
+def test_the_oracle_notices_what_is_missing_stale_or_too_much(api, forge, name, oracle, path, change, said):
+    forge.commit(name, {"a.py": body(word())})
+    api.index(forge.url(name), name)
+    assert oracle.check([name]).problems == []
+
+    damaged = {"filter": {"must": [{"key": "repo", "match": {"any": [name]}}]}} | change
+    oracle.ask("POST", f"/collections/quarry/{path}?wait=true", damaged)
+
+    assert said in "; ".join(oracle.check([name]).problems)
+
+
+def test_the_oracle_notices_a_push_that_is_not_live(api, forge, name, oracle):
+    forge.commit(name, {"a.py": body(word())})
+    api.index(forge.url(name), name)
+
+    revision = forge.commit(name, {"a.py": body(word())})
+
+    findings = oracle.check([name])
+    assert findings.lost == 1
+    assert revision in findings.problems[0]
+
+
 def test_a_real_repository_is_indexed_and_its_lines_are_found(api, forge, name, problems):
     paths = [path for folder in REAL_FOLDERS for path in sorted((ROOT / folder).rglob("*")) if path.suffix != ".pyc"]
     files = {str(path.relative_to(ROOT)): path.read_bytes() for path in paths if path.is_file()}
