@@ -59,6 +59,7 @@ ROUTES = [
     ("POST", "/collections/NAME/points/delete", lambda store, name, body: _done(store.find(name).delete(body))),
     ("POST", "/collections/NAME/points/count", lambda store, name, body: store.find(name).count(body)),
     ("POST", "/collections/NAME/points/scroll", lambda store, name, body: store.find(name).scroll(body)),
+    ("POST", "/collections/NAME/facet", lambda store, name, body: store.find(name).facet(body)),
     ("POST", "/collections/NAME/points/query/batch", _query_batch),
 ]
 PATTERNS = [(method, re.compile(path.replace("NAME", "([^/]+)")), call) for method, path, call in ROUTES]

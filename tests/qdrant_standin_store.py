@@ -100,13 +100,21 @@ class Collection:
             offset=UUID(body["offset"]) if body.get("offset") else None,
             limit=body["limit"],
             filter=self._filter(body.get("filter")),
-            with_payload=True,
+            # All of it, or the fields named.
+            with_payload=body.get("with_payload", True),
             with_vector=False,
         )
         with self.lock:
             records, following = self.shard.scroll(request)
         points = [{"id": str(record.id), "payload": record.payload} for record in records]
         return {"points": points, "next_page_offset": following and str(following)}
+
+    def facet(self, body):
+        if body["key"] not in self.settings["indexes"]:
+            raise Refused(400, f'Bad request: Index required but not found for "{body["key"]}"')
+        with self.lock:
+            found = self.shard.facet(engine.FacetRequest(body["key"], limit=body["limit"], exact=body["exact"]))
+        return {"hits": [{"value": hit.value, "count": hit.count} for hit in found.hits]}
 
     def count(self, body):
         with self.lock:

@@ -138,7 +138,8 @@ class QdrantVectors:
         body = {"key": "repo", "limit": MAX_LIMIT, "exact": True}
         path = f"{self._path.removesuffix('/points')}/facet"
         hits = self._server.read(path, body, timeout_s=_CENSUS_S)["hits"]
-        return {str(hit["value"]): int(hit["count"]) for hit in hits}
+        # The server remembers values that no point has any more.
+        return {str(hit["value"]): int(hit["count"]) for hit in hits if hit["count"]}
 
     def close(self) -> None:
         """Close the connection to the server; what was written is durable."""
