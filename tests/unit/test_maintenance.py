@@ -6,6 +6,7 @@ import pytest
 
 from services.core.catalog import Catalog, Schema
 from services.core.collections import ALIAS, collection_name
+from services.core.database import metadata
 from services.core.errors import InvalidRequest, NotFound, Unavailable
 from services.core.ledger import JobState
 from services.core.manifest import Manifest
@@ -301,6 +302,46 @@ def test_every_disagreement_is_named_and_mended_by_a_rebuild(world, monkeypatch,
     world.rebuild()
     world.settle()
     assert world.problems() == []
+
+
+def test_a_ledger_from_a_backup_is_put_right(world, monkeypatch):
+    world.put("one", OLD)
+    backup = rows(world)
+    world.put("one", NEW)
+    world.put("one", {"a.py": b"a = 3\n"})
+    world.put("two", OLD)
+    monkeypatch.setattr(world, "check", lambda: None)
+    put_back(world, backup)
+    found = world.problems()
+    assert any("are of a generation that the ledger has not given out" in each for each in found)
+    assert any("are missing" in each for each in found)
+    assert any("two" in each and "not in the catalog" in each for each in found)
+
+    world.rebuild()
+
+    assert world.problems() == []
+    assert world.visible("one") == world.expected("one", "one@1")
+    monkeypatch.undo()
+    world.ask("one")
+    world.settle()
+    world.check_settled()
+
+
+def rows(world):
+    """Return all there is in the ledger."""
+    with world.engine.connect() as connection:
+        return {table: connection.execute(table.select()).mappings().all() for table in metadata.sorted_tables}
+
+
+def put_back(world, saved):
+    """Put the ledger back to what `rows` returned; numbers given out since are given out again."""
+    with world.engine.begin() as connection:
+        for table in reversed(metadata.sorted_tables):
+            connection.execute(table.delete())
+        connection.exec_driver_sql("DELETE FROM sqlite_sequence")
+        for table, content in saved.items():
+            if content:
+                connection.execute(table.insert(), [dict(row) for row in content])
 
 
 def test_damage_inside_a_blob_is_found_by_reading_it(world):

