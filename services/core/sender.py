@@ -1,7 +1,7 @@
 """Sending messages to the next stage: noted in the ledger first, and never worth an error."""
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from services.core.leases import Leases, Priority, Waiting
 from services.core.model import Message
@@ -31,11 +31,16 @@ class Sender:
     def send(self, messages: Iterable[Message], priority: Priority) -> None:
         """Send messages, after noting in the ledger that they are under way."""
         messages = list(messages)
-        rows = [Waiting(each.stage, int(each.key), priority) for each in messages if each.stage in _OF_ROWS]
-        self._leases.sent(rows, self._patience_s)
-        for message in messages:
+        self._leases.sent(_rows(messages, priority), self._patience_s)
+        for number, message in enumerate(messages):
             try:
                 self._publish(message, priority)
             except Exception as error:  # the exceptions of a queue and its transport share no base
                 log.warning("message_not_sent", extra={"stage": message.stage, "key": message.key, "error": str(error)})
+                # The sweeper need not be patient with these.
+                self._leases.sent(_rows(messages[number:], priority), 0.0)
                 return
+
+
+def _rows(messages: Sequence[Message], priority: Priority) -> list[Waiting]:
+    return [Waiting(each.stage, int(each.key), priority) for each in messages if each.stage in _OF_ROWS]

@@ -4,9 +4,12 @@ A message names a stage and a row of the ledger. It carries nothing else, so los
 the sweeper finds the row and sends it again.
 """
 
+import time
+
 from celery import Celery
 from kombu.entity import Exchange, Queue
 
+from services.core.errors import Unavailable
 from services.core.leases import Priority
 from services.core.model import Message
 from services.core.settings import Settings
@@ -24,6 +27,18 @@ _WORKER = {stage: worker for worker, stages in STAGES.items() for stage in stage
 TASK_TIME_LIMIT_S = 3600
 # Redis gives a message to another worker when nobody has acknowledged it for so long.
 _VISIBILITY_S = TASK_TIME_LIMIT_S + 300
+
+# Of what puts messages: with a worker's limits and attempts a webhook waited 100 s for a Redis that stood still.
+_IMPATIENT = {
+    "socket_timeout": 1,
+    "socket_connect_timeout": 1,
+    "socket_keepalive": True,
+    "health_check_interval": 15,
+    "max_retries": 0,
+}
+# After a failure that took so long nothing is put for a while. A connection that is refused costs nothing.
+_SLOW_S = 0.5
+_REST_S = 5.0
 
 
 def queue_names(worker: str) -> list[str]:
@@ -85,15 +100,37 @@ def _queues() -> list[Queue]:
 
 
 class CeleryQueue:
-    """Where messages are put; opened by the process that uses it."""
+    """Where messages are put; opened by the process that uses it.
 
-    def __init__(self, app: Celery) -> None:
-        self._app = app
+    Messages are hints, so nobody waits long for a broker that stands still, and others not at all for a while.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        # Beside the application of a worker, whose connections are patient.
+        self._app = Celery("quarry-sender", broker=settings.broker_url, set_as_current=False)
+        self._app.conf.update(
+            broker_transport_options=_IMPATIENT,
+            task_queues=_queues(),
+            task_default_exchange_type="direct",
+            task_create_missing_queues=False,
+            task_serializer="json",
+            task_ignore_result=True,
+            task_publish_retry=False,
+        )
+        self._rests_until = 0.0
 
     def __call__(self, message: Message, priority: Priority) -> None:
         """Put a message into the queue of its stage and class; whatever prevents it is raised."""
+        started = time.monotonic()
+        if started < self._rests_until:
+            raise Unavailable(f"the broker stood still less than {_REST_S} s ago")
         arguments = (message.key, priority.value)
-        self._app.send_task(f"quarry.{message.stage}", args=arguments, queue=queue_of(message.stage, priority))
+        try:
+            self._app.send_task(f"quarry.{message.stage}", args=arguments, queue=queue_of(message.stage, priority))
+        except Exception:
+            if time.monotonic() - started > _SLOW_S:
+                self._rests_until = time.monotonic() + _REST_S
+            raise
 
     def backlog(self, stage: str, priority: Priority) -> int:
         """Return how many messages wait for a stage."""

@@ -24,7 +24,7 @@ from services.core.model import Message
 from services.core.settings import Settings
 from services.core.wiring import check_queue, required
 from services.distributed.heartbeat import STALE_S, beat
-from services.distributed.queue import CeleryQueue, make_app
+from services.distributed.queue import CeleryQueue
 
 log = logging.getLogger(__name__)
 
@@ -136,7 +136,7 @@ def main() -> int:
 
 
 def _sweep(settings: Settings, stop: threading.Event) -> None:
-    queue = CeleryQueue(make_app(settings))
+    queue = CeleryQueue(settings)
     sweeper = Sweeper(Desk(settings, queue), queue.backlog)
     last_round = monotonic()
     beat(settings.heartbeat, lambda: monotonic() - last_round < STALE_S)

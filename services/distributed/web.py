@@ -22,7 +22,7 @@ from services.core.ports import Embedder
 from services.core.settings import Settings
 from services.core.wiring import open_collections, open_embedder, open_served_vectors, required, schema_of
 from services.distributed.jobs import QueuedJobs
-from services.distributed.queue import CeleryQueue, make_app
+from services.distributed.queue import CeleryQueue
 from services.distributed.starting import Starting
 from services.distributed.takeover import Takeover
 from services.indexer.collection import prepare
@@ -101,7 +101,7 @@ def _make(settings: Settings, front: Starting) -> None:
     """Put the application behind `front` once the servers it needs answer; what is wrong for good ends the process."""
     while front.app is None:
         try:
-            desk = Desk(settings, CeleryQueue(make_app(settings)))
+            desk = Desk(settings, CeleryQueue(settings))
             front.app = web_app(settings, desk, open_embedder(settings, urgent=True))
         except Unavailable as error:
             front.waits_for = str(error)

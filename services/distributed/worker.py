@@ -78,10 +78,10 @@ def _run(worker: str, settings: Settings) -> None:
     app = make_app(settings)
     module = importlib.import_module(_MODULES[worker])
     starting = beat(settings.heartbeat)
-    _wait_for_servers(settings, Desk(settings, CeleryQueue(app)), getattr(module, "prepare", None))
+    _wait_for_servers(settings, Desk(settings, CeleryQueue(settings)), getattr(module, "prepare", None))
     starting.set()
     # Another desk: nothing that was opened here may be used after the fork.
-    _register(app, getattr(module, f"{worker}_tasks")(Desk(settings, CeleryQueue(app))))
+    _register(app, getattr(module, f"{worker}_tasks")(Desk(settings, CeleryQueue(settings))))
     app.steps["worker"].add(_Pulse)
     _Pulse.note()
     beat(settings.heartbeat, lambda: time.monotonic() - _Pulse.at < STALE_S or not _broker_answers(settings))
