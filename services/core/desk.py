@@ -197,10 +197,13 @@ class Desk:
 
 @contextmanager
 def _left_to_the_sweeper(kind: str, key: int) -> Iterator[None]:
-    """Pass over a ledger that does not answer: whatever lease was taken passes, and the row is sent again."""
+    """Pass over a ledger that does not answer: whatever lease was taken passes, and the row is sent again.
+
+    So for a row that has been deleted meanwhile, which nobody sends again.
+    """
     try:
         yield
-    except Unavailable as error:
+    except (Unavailable, NotFound) as error:
         log.warning("message_dropped", extra={kind: key, "error": str(error)})
 
 

@@ -255,6 +255,20 @@ def test_a_ledger_that_does_not_answer_ends_the_message_and_raises_nothing(desk,
     desk.on_job(1, (JobState.QUEUED,), BULK, nothing)
 
 
+def test_a_batch_that_was_deleted_while_somebody_overslept_is_nobodys_fault(desk):
+    job, (batch,) = started(desk)
+
+    def overslept(*_):
+        desk.ledger.finish_job(job.id, JobState.FAILED, error="boom")
+        desk.ledger.cleaned(job.id)
+        desk.leases.prune(done_s=0.0, failed_s=-60.0)
+        raise ValueError("late")
+
+    desk.on_batch(batch.id, BatchState.PLANNED, BULK, overslept)
+
+    assert desk.ledger.batches(job.id) == []
+
+
 def test_a_queue_that_does_not_answer_is_not_the_works_fault(desk):
     job, (batch,) = started(desk)
 
