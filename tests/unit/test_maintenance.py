@@ -109,6 +109,7 @@ def test_a_repository_that_is_worked_on_is_left_alone_and_the_others_are_not(wor
 
     two, one = world.rebuild()
 
+    assert [each.id for each in world.ledger.jobs("one")][1:] == [job], "nothing is left behind"
     assert two.how == "3 points from the stored packs"
     assert f"job {job} of it is running; are the workers running?" in one.error
     world.settle()
@@ -383,6 +384,56 @@ def test_whatever_happens_a_check_finds_nothing_and_rebuilding_and_collecting_ha
     assert ledger_problems(world) == []
     assert [job.error for job in world.ledger.jobs() if "no blob" in job.error] == []
     world.close()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_what_happens_during_a_check_is_no_problem(tmp_path, monkeypatch, seed):
+    random = Random(seed)
+    world = ListedWorld(tmp_path, monkeypatch=monkeypatch, faults=Faults(random, {}))
+    scroll = world.vectors.scroll
+
+    def meanwhile(count):
+        for _ in range(random.randrange(count)):
+            act(world, random)
+
+    def scroll_meanwhile(repo):
+        meanwhile(12)
+        found = list(scroll(repo))
+        meanwhile(12)
+        return found
+
+    world.vectors.scroll = scroll_meanwhile
+    for _ in range(20):
+        meanwhile(6)
+        assert [each for each in world.problems() if "while it was looked at" not in each] == []
+    world.close()
+
+
+def test_points_of_a_job_that_failed_are_no_problem_before_they_are_removed(world):
+    world.put("one", OLD)
+    failed = world.ask("one", NEW)
+    deliver_until(world, "commit")
+    world.desk.fail_job(failed, InvalidRequest("given up"), world.queue[0][1])
+
+    assert len(world.vectors.points) > 3
+    assert world.problems() == []
+
+
+def test_a_job_that_begins_and_fails_during_a_check_is_no_problem(world):
+    world.put("one", OLD)
+    scroll = world.vectors.scroll
+
+    def scroll_meanwhile(repo):
+        failed = world.ask("one", NEW)
+        deliver_until(world, "commit")
+        found = list(scroll(repo))
+        world.desk.fail_job(failed, InvalidRequest("given up"), world.queue[0][1])
+        world.settle()
+        return found
+
+    world.vectors.scroll = scroll_meanwhile
+
+    assert world.problems() == []
 
 
 def maintain(world, random):
