@@ -100,6 +100,10 @@ class Oracle:
         """Return how many jobs there are in each state."""
         return Counter(dict(self._rows("SELECT state, count(*) FROM jobs GROUP BY state")))
 
+    def failures(self):
+        """Return why jobs have failed, the first first."""
+        return [error for (error,) in self._rows("SELECT error FROM jobs WHERE state = 'failed' ORDER BY finished_at")]
+
     def count(self, name):
         """Return how many points of a repository there are, hidden ones included."""
         body = {"exact": True, "filter": _of([name])}

@@ -113,12 +113,14 @@ class Stack:
     @contextmanager
     def paused(self, name: str) -> Iterator[None]:
         """Keep a process and its children from running, as long as the block takes."""
-        pid = self.processes[name].popen.pid
-        _signal_group(pid, signal.SIGSTOP)
-        try:
+        with _stopped(self.processes[name].popen.pid):
             yield
-        finally:
-            _signal_group(pid, signal.SIGCONT)
+
+    @contextmanager
+    def frozen(self, name: str) -> Iterator[None]:
+        """Keep a server from answering as long as the block takes; its connections stay."""
+        with _stopped(self.servers[name].pid):
+            yield
 
     def children(self, name: str) -> list[int]:
         """Return the ids of the processes in a worker's pool."""
@@ -356,6 +358,15 @@ def _is_zombie(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
     except OSError:
         return True
+
+
+@contextmanager
+def _stopped(group: int) -> Iterator[None]:
+    _signal_group(group, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        _signal_group(group, signal.SIGCONT)
 
 
 def _signal_group(pid: int, number: signal.Signals) -> None:

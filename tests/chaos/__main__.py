@@ -24,6 +24,8 @@ from tests.stack import Stack
 RESULTS = REPOSITORY / "benchmarks" / "results" / "chaos"
 _REPOSITORIES, _FILES = 8, 150
 _TRICKLE_S = 0.5
+# Longer than any time limit of the queue's.
+_FROZEN_S = 30.0
 # Two processes of each kind, small batches, and little patience: much is under way when something is lost.
 _SETTINGS = {
     "QUARRY_WORKERS": "2",
@@ -38,7 +40,7 @@ _SETTINGS = {
 
 def phases(times: int) -> tuple[Phase, ...]:
     """Return what a run consists of; `times` is for each kind of worker, servers and everything take fewer."""
-    fewer, few = max(1, times // 2), max(1, times // 7)
+    fewer, few = max(1, times // 2), max(1, times // 4)
     trickle, backlog = {"every_s": _TRICKLE_S, "share": 0.05}, {"every_s": 0.0, "share": 0.6}
     return (
         Phase("trees-trickle", lambda faults: faults.trees(times), **trickle),
@@ -48,6 +50,7 @@ def phases(times: int) -> tuple[Phase, ...]:
         Phase("rolling-trickle", lambda faults: faults.rolling(few), **trickle),
         Phase("rolling-backlog", lambda faults: faults.rolling(few), **backlog),
         Phase("broker", lambda faults: faults.server("broker", fewer), **trickle),
+        Phase("frozen-broker", lambda faults: faults.freeze("broker", _FROZEN_S), **trickle),
         Phase(
             "stores", lambda faults: [faults.server(name, few) for name in ("qdrant", "objects", "postgres")], **backlog
         ),

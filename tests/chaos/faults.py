@@ -7,8 +7,8 @@ from collections import Counter
 
 from tests.stack import PROCESSES, WORKERS
 
-# Between two faults of one part, so that they hit it at work, waiting, and still starting.
-_PAUSE_S = (0.0, 1.5)
+# Between two faults of one part, so that they hit it at work, waiting, and as soon as it is back.
+_PAUSE_S = (0.0, 3.0)
 
 
 class Faults:
@@ -38,6 +38,12 @@ class Faults:
             self._stack.restart_server(name)
             self.counts[f"server {name}"] += 1
             self.revive()
+
+    def freeze(self, name, seconds):
+        """Keep a server from answering, without ending it or its connections."""
+        with self._stack.frozen(name):
+            time.sleep(seconds)
+        self.counts[f"frozen {name}"] += 1
 
     def process(self, name, times):
         """Kill the sweeper or the API and start it again."""

@@ -46,6 +46,7 @@ class Outcome:
     searches: dict[str, int] = field(default_factory=dict)
     wrong: list[str] = field(default_factory=list)
     jobs: dict[str, int] = field(default_factory=dict)
+    failures: list[str] = field(default_factory=list)
     retried: int = 0
     sent_again: int = 0
     events: dict[str, int] = field(default_factory=dict)
@@ -58,6 +59,7 @@ class Outcome:
 def run_phase(phase: Phase, stack: Any, team: Any, api: Any) -> Outcome:
     """Run a phase and return what came of it."""
     oracle, faults, logs = Oracle(stack.environment), Faults(stack), _Logs(stack)
+    failed = len(oracle.failures())
     started, redelivered, jobs = time.monotonic(), team.redelivered, oracle.jobs()
     with Watching(team, stack.url) as watching:
         with Pushing(team, api, every_s=phase.every_s, share=phase.share) as pushing:
@@ -81,6 +83,7 @@ def run_phase(phase: Phase, stack: Any, team: Any, api: Any) -> Outcome:
         searches=dict(watching.statuses),
         wrong=watching.wrong,
         jobs={state: count for state, count in ended.items() if count},
+        failures=oracle.failures()[failed:],
         retried=retried,
         sent_again=logs.sent_again(),
         events=logs.events(),

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 import uuid
 from pathlib import Path
 from urllib.parse import urlencode
@@ -324,6 +325,19 @@ def test_without_a_broker_searches_and_requests_are_answered(api, forge, name, s
     assert (taken.status, search.status) == (202, 200)
     api.done(taken.document["job"]["id"])
     assert len(api.lines(found, name)) == 1
+
+
+def test_a_broker_that_stands_still_keeps_nobody_waiting(api, forge, name, stack):
+    forge.commit(name, {"a.py": body(word())})
+    with stack.frozen("broker"):
+        started = time.monotonic()
+        taken = api.submit(forge.url(name), name)
+        again = api.submit(forge.url(name), name)
+        took_s = time.monotonic() - started
+
+    assert (taken.status, again.status) == (202, 202)
+    assert took_s < 8
+    api.done(taken.document["job"]["id"])
 
 
 @pytest.mark.parametrize("server", ["postgres", "qdrant", "objects"])
