@@ -71,8 +71,11 @@ def _cleanups(desk: Desk) -> Iterator[Problem]:
 
 
 def _overdue(desk: Desk) -> Iterator[Problem]:
-    for table, what in ((db.jobs, "jobs"), (db.batches, "batches")):
-        overdue = (table.c.holder != "") & (table.c.lease_until < db.clock() - _OVERDUE_S)
+    # Who was killed just after the end of his work leaves a name behind that harms nothing.
+    unfinished = db.jobs.c.state.in_(OPEN_STATES) | (db.jobs.c.cleanup != Cleanup.NOTHING)
+    of_unfinished = db.batches.c.job.in_(select(db.jobs.c.id).where(db.jobs.c.state.in_(OPEN_STATES)))
+    for table, what, matters in ((db.jobs, "jobs", unfinished), (db.batches, "batches", of_unfinished)):
+        overdue = (table.c.holder != "") & (table.c.lease_until < db.clock() - _OVERDUE_S) & matters
         count = _scalar(desk, select(func.count()).select_from(table).where(overdue))
         if count:
             yield Problem("ledger", f"{count} {what} are past their lease, and nobody takes them back", _SWEEPER)
