@@ -17,6 +17,8 @@ from services.core.leases import Priority
 from services.core.ledger import OPEN_STATES, Cleanup, Job, JobState
 
 _RETRY_S = 0.5
+# Workers may be given minutes; whoever repeats a command that was killed should not have to wait for them.
+_LEASE_S = 30.0
 
 
 class PlaceTaken(Unavailable):
@@ -45,12 +47,11 @@ class Place:
         Raises:
             PlaceLost: it is not.
         """
-        lease_s = self.desk.settings.lease_s
         try:
             self.hold.check()
         except Unavailable as error:
             raise PlaceLost(str(error)) from error
-        if not self.desk.leases.keep_job(self.job.id, self.desk.holder, lease_s):
+        if not self.desk.leases.keep_job(self.job.id, self.desk.holder, _LEASE_S):
             raise PlaceLost(f"job {self.job.id} of {self.job.repo!r} was ended by somebody else, by a removal perhaps")
 
 
@@ -81,7 +82,7 @@ def _claimed(repo: str, ref: str, desk: Desk) -> tuple[Job, bool] | None:
     if _in_the_way(repo, desk):
         return None
     job, new = desk.leases.request_job(repo, ref, Priority.BULK, max_open=sys.maxsize)
-    claimed = desk.leases.claim_job(job.id, (JobState.QUEUED,), desk.holder, desk.settings.lease_s)
+    claimed = desk.leases.claim_job(job.id, (JobState.QUEUED,), desk.holder, _LEASE_S)
     if claimed is None:
         return None
     # A person or a webhook that joined it before it was claimed has raised its priority. A poll has not,
@@ -96,10 +97,9 @@ def _in_the_way(repo: str, desk: Desk) -> list[Job]:
 
 @contextmanager
 def _kept(job: Job, own: bool, desk: Desk) -> Iterator[Place]:
-    lease_s = desk.settings.lease_s
     place = None
     try:
-        with kept(lambda: desk.leases.keep_job(job.id, desk.holder, lease_s), lease_s) as hold:
+        with kept(lambda: desk.leases.keep_job(job.id, desk.holder, _LEASE_S), _LEASE_S) as hold:
             place = Place(job, desk, hold, goes_on=not own)
             yield place
     except (Exception, KeyboardInterrupt) as error:

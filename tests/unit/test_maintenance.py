@@ -8,7 +8,7 @@ from services.core.catalog import Catalog, Schema
 from services.core.collections import ALIAS, collection_name
 from services.core.database import metadata
 from services.core.errors import InvalidRequest, NotFound, Unavailable
-from services.core.ledger import JobState
+from services.core.ledger import BatchState, JobState
 from services.core.manifest import Manifest
 from services.indexer import place as places
 from services.indexer.collect import Store, delete_garbage, drop_schemas, find_garbage, old_schemas
@@ -373,7 +373,7 @@ def test_collections_that_should_be_there_or_should_not_are_named(world):
 def test_whatever_happens_a_check_finds_nothing_and_rebuilding_and_collecting_harm_nothing(tmp_path, monkeypatch, seed):
     random = Random(seed)
     world = ListedWorld(tmp_path, monkeypatch=monkeypatch, faults=Faults(random, RATES))
-    for _ in range(90):
+    for _ in range(60):
         act(world, random)
         world.check()
         assert world.problems() == []
@@ -474,6 +474,20 @@ def test_rows_that_stand_still_are_named(world):
         "job 2 of two: ended 12.0 hours ago, and its retired points are still there",
         "ledger: 1 jobs are past their lease, and nobody takes them back",
         "ledger: 1 webhooks of weeks ago are still remembered",
+    ]
+
+
+def test_a_batch_whose_worker_died_is_named_and_a_job_that_is_done_is_not(world):
+    done = world.put("one", OLD)
+    job = world.ask("one", NEW)
+    deliver_until(world, "chunk")
+    batch = world.ledger.batches(job)[0].id
+    world.desk.leases.claim_batch(batch, BatchState.PLANNED, "dead", LEASE_S)
+    world.desk.leases.claim_job(done.id, (JobState.DONE,), "dead", LEASE_S)
+    world.pass_time(LEASE_S + 1000.0)
+
+    assert [problem.what for problem in ledger_problems(world)] == [
+        "1 batches are past their lease, and nobody takes them back"
     ]
 
 
