@@ -75,6 +75,14 @@ check: $(DEV) ## Lint, format, types, import contracts, spelling, YAML
 # Words of the field that codespell takes for misspelt ones.
 SPELLING := caf,edn,fo,hist,ment,nd,ot,pyton,ser,te,thirdparty,wast
 
+.PHONY: chaos
+chaos: $(DEV) ## Kill every part of the distributed mode again and again, then compare with git: about 15 minutes
+	@$(BIN)/python -m tests.chaos
+
+.PHONY: bench-distributed
+bench-distributed: $(DEV) ## Measure the distributed mode on a stack of its own
+	@$(BIN)/python -m benchmarks.distributed run
+
 .PHONY: sla
 sla: $(DEV) ## Load-test the embedded mode, and the stack if it runs: PROFILE=full
 	@$(BIN)/python -m loadtest.run --target embedded --profile $(PROFILE)
