@@ -1,6 +1,7 @@
 """Qdrant for the tests: a real server where there is one, else the stand-in over the real engine.
 
-A server is at ``QUARRY_TEST_QDRANT_URL``, or is started from a ``qdrant`` on the search path.
+A server is at ``QUARRY_TEST_QDRANT_URL`` and ``QUARRY_TEST_QDRANT_GRPC_PORT``, or is started from a ``qdrant`` on
+the search path.
 """
 
 import atexit
@@ -19,23 +20,34 @@ from services.core.errors import Unavailable
 from tests.servers import ROOT, Server, free_port
 
 GIVEN_URL = os.environ.get("QUARRY_TEST_QDRANT_URL", "")
+GIVEN_GRPC_PORT = int(os.environ.get("QUARRY_TEST_QDRANT_GRPC_PORT", "0"))
 BINARY = shutil.which("qdrant")
+HAS_GRPC = bool(GIVEN_GRPC_PORT if GIVEN_URL else BINARY)
 # In the ids of tests: a report says what they ran on.
 KIND = "qdrant" if GIVEN_URL or BINARY else "qdrant-stand-in"
 OWN_KIND = "qdrant" if BINARY else "qdrant-stand-in"
 _START_LIMIT_S = 60.0
 
 
-@cache
 def shared_url() -> str:
     """Return the address of a server for all tests of this process, which leave nothing in it."""
+    return _shared()[0]
+
+
+def shared_grpc_port() -> int:
+    """Return the port of its gRPC, 0 if that is not known."""
+    return _shared()[1]
+
+
+@cache
+def _shared() -> tuple[str, int]:
     if GIVEN_URL:
-        return GIVEN_URL
+        return GIVEN_URL, GIVEN_GRPC_PORT
     folder = Path(tempfile.mkdtemp(prefix="quarry-qdrant-"))
     server = qdrant_server(folder)
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     atexit.register(server.end, signal.SIGKILL)
-    return server.url
+    return server.url, grpc_port(folder)
 
 
 def qdrant_server(folder: Path, *, port: int = 0) -> Server:
@@ -56,12 +68,22 @@ def qdrant_server(folder: Path, *, port: int = 0) -> Server:
     return server
 
 
+def grpc_port(folder: Path) -> int:
+    """Return the port of the gRPC of the server with its data in `folder`, the same whenever it starts; 0 for none."""
+    if not BINARY:
+        return 0
+    file = folder / "grpc-port"
+    if not file.exists():
+        file.write_text(str(free_port()))
+    return int(file.read_text())
+
+
 def _start(folder: Path, port: int, log: Path) -> subprocess.Popen[bytes]:
     standin = [sys.executable, "-m", "tests.qdrant_standin", "--port", str(port), "--path", str(folder)]
     settings = {
         "QDRANT__SERVICE__HOST": "127.0.0.1",
         "QDRANT__SERVICE__HTTP_PORT": str(port),
-        "QDRANT__SERVICE__GRPC_PORT": str(free_port()),
+        "QDRANT__SERVICE__GRPC_PORT": str(grpc_port(folder)),
         "QDRANT__STORAGE__STORAGE_PATH": str(folder / "storage"),
         "QDRANT__STORAGE__SNAPSHOTS_PATH": str(folder / "snapshots"),
         "QDRANT__TELEMETRY_DISABLED": "true",

@@ -24,7 +24,7 @@ from pathlib import Path
 from services.core.errors import Unavailable
 from services.core.model_files import model_files
 from services.core.settings import Settings
-from tests.qdrant_servers import GIVEN_URL, KIND, qdrant_server
+from tests.qdrant_servers import GIVEN_GRPC_PORT, GIVEN_URL, KIND, grpc_port, qdrant_server
 from tests.servers import ROOT, NotToBeHad, Server, free_port, object_store, postgres_server, redis_server
 
 FOLDER = ROOT / ".stack"
@@ -239,6 +239,7 @@ class Stack:
             "QUARRY_S3_ACCESS_KEY": bucket.access_key,
             "QUARRY_S3_SECRET_KEY": bucket.secret_key,
             "QUARRY_QDRANT_URL": GIVEN_URL or self.servers["qdrant"].url,
+            "QUARRY_QDRANT_GRPC_PORT": str(GIVEN_GRPC_PORT if GIVEN_URL else grpc_port(self.folder / "qdrant")),
             "QUARRY_HOME": str(self.folder / "home"),
             "QUARRY_PORT": str(free_port()),
             "QUARRY_GIT_ALLOW": "127.0.0.1,localhost",

@@ -43,6 +43,7 @@ class Settings:
     broker_url, cache_url: ``redis://host:port/db``; two servers, the first must not evict.
     s3_url: ``http(s)://host:port/bucket``; with s3_access_key, s3_secret_key and s3_region.
     qdrant_url, qdrant_api_key: the vector store.
+    qdrant_grpc_port: its port for gRPC, over which inserting points takes less CPU time; 0 is REST for everything.
     triton_url: ``host:port`` of Triton's gRPC service.
     lease_s: how long after its worker has died a batch or job is given to another.
     resend_s: how long a message may wait in its queue before it is sent again.
@@ -81,6 +82,7 @@ class Settings:
     s3_region: str = "us-east-1"
     qdrant_url: str = ""
     qdrant_api_key: str = ""
+    qdrant_grpc_port: int = 0
     triton_url: str = ""
     lease_s: float = 30.0
     resend_s: float = 30.0

@@ -73,10 +73,12 @@ def open_collections(settings: Settings) -> "QdrantCollections":
 def open_served_vectors(settings: Settings, collection: str, dim: int) -> "QdrantVectors":
     """Return a collection of the distributed mode's vector store."""
     from services.core.adapters.qdrant import QdrantVectors
+    from services.core.adapters.qdrant_rpc import QdrantRpc
     from services.core.adapters.qdrant_server import QdrantServer
 
     required(settings, "qdrant_url")
-    return QdrantVectors(QdrantServer(settings.qdrant_url, settings.qdrant_api_key), collection, dim)
+    url, api_key, port = settings.qdrant_url, settings.qdrant_api_key, settings.qdrant_grpc_port
+    return QdrantVectors(QdrantServer(url, api_key), collection, dim, QdrantRpc(url, port, api_key) if port else None)
 
 
 def check_queue(settings: Settings) -> None:

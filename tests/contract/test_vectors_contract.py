@@ -9,6 +9,7 @@ import pytest
 
 from services.core.adapters.qdrant import QdrantVectors
 from services.core.adapters.qdrant_collections import QdrantCollections
+from services.core.adapters.qdrant_rpc import QdrantRpc
 from services.core.adapters.qdrant_server import QdrantServer
 from services.core.adapters.vectors import EdgeVectors
 from services.core.collections import collection_name
@@ -31,16 +32,24 @@ def _many_shards(directory):
 def _qdrant(directory):
     server = QdrantServer(qdrant_servers.shared_url())
     name = collection_name(str(directory), DIM)
-    QdrantCollections(server).create(name, DIM)
+    QdrantCollections(server).create(name, DIM, segments=1)
     return QdrantVectors(server, name, DIM)
 
 
+def _qdrant_grpc(directory):
+    store = _qdrant(directory)
+    rpc = QdrantRpc(qdrant_servers.shared_url(), qdrant_servers.shared_grpc_port())
+    return QdrantVectors(store._server, store._collection, DIM, rpc)
+
+
 STORES = {"one_shard": _one_shard, "many_shards": _many_shards, qdrant_servers.KIND: _qdrant}
+if qdrant_servers.HAS_GRPC:
+    STORES["qdrant-grpc"] = _qdrant_grpc
 
 
 def remove(kind, directory):
     """Remove what a store leaves elsewhere than in its directory."""
-    if STORES[kind] is _qdrant:
+    if kind.startswith("qdrant"):
         server = QdrantServer(qdrant_servers.shared_url())
         QdrantCollections(server).drop(collection_name(str(directory), DIM))
         server.close()

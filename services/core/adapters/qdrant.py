@@ -10,7 +10,9 @@ import numpy as np
 
 from services.core.adapters import qdrant_filter
 from services.core.adapters.qdrant_collections import MAX_LIMIT
+from services.core.adapters.qdrant_rpc import QdrantRpc
 from services.core.adapters.qdrant_server import QdrantServer
+from services.core.adapters.qdrant_wire import upsert_message
 from services.core.adapters.stored_points import DENSE, MARKS, TERMS, admits_nothing, fold, unfold, unit_rows
 from services.core.census import StoredPoint
 from services.core.errors import CorruptData
@@ -36,13 +38,16 @@ _DENSE_PARAMS = {"quantization": {"rescore": True, "oversampling": 2.0}}
 class QdrantVectors:
     """A `VectorWriter` and `VectorReader` on `collection` of a server, a name or an alias; threads may share it.
 
+    Points are inserted over `rpc`, the server's gRPC, where that is given; all else goes over REST.
     Nothing is cached: several processes may write and search at the same time. A purge is not
     atomic for searches, which must name its generation in their `Filter` until it has ended.
     Once the store is closed, searches and writes raise `Unavailable`.
     """
 
-    def __init__(self, server: QdrantServer, collection: str, dim: int) -> None:
+    def __init__(self, server: QdrantServer, collection: str, dim: int, rpc: QdrantRpc | None = None) -> None:
         self._server = server
+        self._rpc = rpc
+        self._collection = collection
         self._path = f"/collections/{collection}/points"
         self._dim = dim
         self._lock = threading.Lock()
@@ -55,7 +60,7 @@ class QdrantVectors:
             InvalidRequest: a dense vector is not finite, has no length or another dimension.
             Unavailable: the server does not answer; some of the points may be there.
         """
-        dense = np.rint(unit_rows(points.dense, self._dim) * np.float32(_STEPS)).astype(np.int32)
+        dense = unit_rows(points.dense, self._dim)
         slices = [slice(at, at + UPSERT_POINTS) for at in range(0, len(points.ids), UPSERT_POINTS)]
         if len(slices) < 2:
             for part in slices:
@@ -145,11 +150,16 @@ class QdrantVectors:
         """Close the connection to the server; what was written is durable."""
         with self._lock:
             self._server.close()
+            if self._rpc is not None:
+                self._rpc.close()
             if self._streams is not None:
                 self._streams.shutdown(cancel_futures=True)
 
     def _upsert(self, points: Points, dense: np.ndarray, part: slice) -> None:
-        self._server.write("PUT", f"{self._path}?wait=true", {"points": list(_rows(points, dense, part))})
+        if self._rpc is not None:
+            self._rpc.upsert(upsert_message(self._collection, points, dense, part))
+        else:
+            self._server.write("PUT", f"{self._path}?wait=true", {"points": list(_rows(points, dense, part))})
 
     def _executor(self) -> ThreadPoolExecutor:
         # Made with the first large batch, so that a process may fork before.
@@ -174,7 +184,8 @@ class QdrantVectors:
 
 def _rows(points: Points, dense: np.ndarray, part: slice) -> Iterator[dict[str, Any]]:
     bounds, indices, values = points.sparse.indptr, points.sparse.indices, points.sparse.values
-    for row, vector in zip(range(len(points.ids))[part], dense[part].tolist(), strict=True):
+    steps = np.rint(dense[part] * np.float32(_STEPS)).astype(np.int32)
+    for row, vector in zip(range(len(points.ids))[part], steps.tolist(), strict=True):
         start, stop = bounds[row], bounds[row + 1]
         terms = {"indices": indices[start:stop].tolist(), "values": values[start:stop].tolist()}
         yield {

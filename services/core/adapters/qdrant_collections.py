@@ -45,8 +45,10 @@ class QdrantCollections:
         rows = self._server.read("/aliases")["aliases"]
         return next((row["collection_name"] for row in rows if row["alias_name"] == alias), None)
 
-    def create(self, name: str, dim: int) -> None:
+    def create(self, name: str, dim: int, *, segments: int = _SEGMENTS) -> None:
         """Make a collection with the indexes its filters need, or what is missing of one that is there.
+
+        A collection of fewer `segments` is made sooner, and slower to fill.
 
         Raises:
             InvalidRequest: it is there with another dimension.
@@ -56,7 +58,7 @@ class QdrantCollections:
         path = f"/collections/{quote(name, safe='')}"
         if not self._exists(path):
             try:
-                self._server.write("PUT", path, _settings(dim))
+                self._server.write("PUT", path, _settings(dim, segments))
             except InvalidRequest:
                 # Another process was faster.
                 if not self._exists(path):
@@ -89,7 +91,7 @@ class QdrantCollections:
         return bool(self._server.read(f"{path}/exists")["exists"])
 
 
-def _settings(dim: int) -> dict[str, Any]:
+def _settings(dim: int, segments: int) -> dict[str, Any]:
     """Return the settings of a collection.
 
     Vectors lie on disk as float16, and what a search reads first in memory: int8 codes, a byte a value, which
@@ -102,7 +104,7 @@ def _settings(dim: int) -> dict[str, Any]:
         "sparse_vectors": {TERMS: {"modifier": "idf", "index": {"memory": "cached"}}},
         "quantization_config": {"scalar": {"type": "int8", "quantile": 0.99, "memory": "pinned"}},
         "hnsw_config": {"m": 16, "payload_m": 16},
-        "optimizers_config": {"default_segment_number": _SEGMENTS, "indexing_threshold": _INDEXING_THRESHOLD_KB},
+        "optimizers_config": {"default_segment_number": segments, "indexing_threshold": _INDEXING_THRESHOLD_KB},
         "shard_number": 1,
         # A filter on a field without an index reads every payload, so it is refused.
         "strict_mode_config": {
