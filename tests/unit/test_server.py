@@ -69,7 +69,7 @@ def test_a_body_over_the_limit_is_refused():
     with running(listen(app, "127.0.0.1", 0)) as server:
         connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=20)
         connection.putrequest("POST", "/")
-        connection.putheader("Content-Length", str(2 << 20))
+        connection.putheader("Content-Length", str(30 << 20))
         connection.endheaders()
         assert connection.getresponse().status == 413
         connection.close()
