@@ -65,6 +65,9 @@ def make_app(settings: Settings) -> Celery:
         "health_check_interval": 15,
         "retry_on_timeout": True,
     }
+    if settings.broker_url.startswith("redis://"):
+        # Not with TLS: Kombu knows by the name of its own transport that there is to be any.
+        app.conf.broker_transport = "services.distributed.transport:Transport"
     app.conf.update(
         broker_transport_options=transport,
         visibility_timeout=_VISIBILITY_S,

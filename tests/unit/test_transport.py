@@ -1,0 +1,53 @@
+"""A worker's connection to Redis that is lost with messages on it."""
+
+import signal
+
+import pytest
+from kombu import Connection, Queue
+
+from services.core.settings import Settings
+from services.distributed.queue import make_app
+from tests.servers import NotToBeHad, redis_server
+
+
+@pytest.fixture
+def broker(tmp_path):
+    try:
+        server = redis_server(tmp_path)
+    except NotToBeHad as reason:
+        pytest.skip(str(reason))
+    yield server
+    server.end(signal.SIGKILL)
+
+
+def held_message(connection):
+    """Return a channel that has a message it has not acknowledged."""
+    channel = connection.default_channel
+    queue = Queue("some", channel=channel)
+    queue.declare()
+    connection.Producer(channel).publish({}, routing_key="some", declare=[queue])
+    assert queue.get()
+    return channel
+
+
+def test_closing_a_lost_connection_with_messages_on_it_ends_no_worker(broker):
+    connection = make_app(Settings(broker_url=broker.url)).connection_for_read()
+    channel = held_message(connection)
+    broker.end(signal.SIGKILL)
+
+    # As a worker does when it notices.
+    connection.collect(socket_timeout=1)
+    channel.close()
+
+
+def test_messages_are_given_back_over_a_connection_that_works(broker):
+    connection = make_app(Settings(broker_url=broker.url)).connection_for_read()
+    held_message(connection).close()
+
+    with Connection(broker.url) as other:
+        assert Queue("some", channel=other.default_channel).get()
+    connection.release()
+
+
+def test_a_broker_with_tls_keeps_its_transport():
+    assert make_app(Settings(broker_url="rediss://localhost/0")).connection_for_read().ssl
