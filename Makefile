@@ -82,6 +82,7 @@ chaos: $(DEV) ## Kill every part of the distributed mode again and again, then c
 .PHONY: bench-distributed
 bench-distributed: $(DEV) ## Measure the distributed mode on a stack of its own
 	@$(BIN)/python -m benchmarks.distributed run
+	@$(BIN)/python -m benchmarks.distributed report --write README.md
 
 .PHONY: sla
 sla: $(DEV) ## Load-test the embedded mode, and the stack if it runs: PROFILE=full

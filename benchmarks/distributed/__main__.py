@@ -11,7 +11,7 @@ from benchmarks.distributed.deployment import NoStack
 from benchmarks.distributed.fork import fork
 from benchmarks.distributed.overhead import overhead
 from benchmarks.distributed.push import push
-from benchmarks.distributed.report import RESULTS, fill, render
+from benchmarks.distributed.report import CHAOS_RESULTS, RESULTS, fill, render
 from benchmarks.distributed.search import search
 from benchmarks.distributed.webhook import webhook
 from benchmarks.speed.measure import MeasurementError
@@ -70,7 +70,7 @@ def _tidy_environment(folder: Path) -> None:
 
 
 def _report(options: argparse.Namespace) -> int:
-    text = render(newest(RESULTS))
+    text = render(newest(RESULTS) | newest(CHAOS_RESULTS))
     if options.write:
         fill(options.write, text)
     else:

@@ -84,12 +84,15 @@ def _row(line: Line, figures: dict[str, float]) -> str:
     ok = value >= line.must if line.more_is_better else value <= line.must
     mark = "" if ok else " (missed)"
     sign = "≥" if line.more_is_better else "≤"
-    limits = f"{sign} {_number(line.must)} {line.unit} | {sign} {_number(line.aim)} {line.unit}"
-    return f"| {line.text} | {limits} | {_number(value)} {line.unit}{mark} |"
+    limits = " | ".join(f"{sign} {_number(limit, line.unit)}" for limit in (line.must, line.aim))
+    return f"| {line.text} | {limits} | {_number(value, line.unit)}{mark} |"
 
 
-def _number(value: float) -> str:
-    return f"{value:,.0f}" if value >= 100 or value == int(value) else f"{value:.3g}"
+def _number(value: float, unit: str) -> str:
+    # Nearly all is not all: a share has a digit more.
+    digits = 4 if unit == "%" else 3
+    number = f"{value:,.0f}" if value >= 100 or value == int(value) else f"{value:.{digits}g}"
+    return f"{number} {unit}".rstrip()
 
 
 def _provenance(records: dict[str, Record]) -> list[str]:
