@@ -12,6 +12,7 @@ from services.api.ranking import Candidate, Ranked, rank
 from services.api.request import Mode, SearchRequest
 from services.api.scope import Scope
 from services.api.symbols import rank_symbols
+from services.api.weights import DEFAULT, Weights
 from services.core.payload import StoredChunk, from_payload
 from services.core.ports import Embedder, VectorReader
 from services.core.sparse import sparse_query, symbol_query
@@ -22,12 +23,6 @@ _CANDIDATES = 150
 # Where part of the filter is checked only afterwards, enough must be left.
 _CANDIDATES_SELECTIVE = 1_000
 _SYMBOL_CANDIDATES = 300
-# Weights of the dense and the sparse list. An identifier is found by its letters; a question by
-# either, but the static model is the weaker of the two on words it never saw together.
-_WEIGHTS_WORDS = (0.7, 1.3)
-_WEIGHTS_SYMBOL = (0.6, 1.4)
-# Chunks that define a name of the query must at least be candidates.
-_WEIGHT_DEFINITIONS = 0.5
 _DEFINITION_CANDIDATES = 40
 _MAX_NAMES = 3
 
@@ -36,9 +31,10 @@ _Sparse = tuple[np.ndarray, np.ndarray]
 
 
 class Retriever:
-    """Ranks chunks for the modes that ask the vector store."""
+    """Ranks chunks for the modes that ask the vector store; `weights` are those of the next search."""
 
-    def __init__(self, embedder: Embedder, vectors: VectorReader) -> None:
+    def __init__(self, embedder: Embedder, vectors: VectorReader, weights: Weights = DEFAULT) -> None:
+        self.weights = weights
         self._embedder = embedder
         self._vectors = vectors
 
@@ -50,17 +46,20 @@ class Retriever:
             return self._symbols(request.query, scope)
         query = understand(request.query)
         if request.mode is Mode.HYBRID:
-            return rank(query, self._fused(query, scope), repos_in_scope=len(scope.repos))
+            found = self._fused(query, scope)
+            return rank(query, found, repos_in_scope=len(scope.repos), weights=self.weights)
         return self._plain(query, scope, request.mode)
 
     def _fused(self, query: Query, scope: Scope) -> list[Candidate]:
-        dense_weight, sparse_weight = _WEIGHTS_SYMBOL if query.symbol else _WEIGHTS_WORDS
+        weights = self.weights
+        of_words, of_symbol = (weights.dense, weights.sparse), (weights.dense_symbol, weights.sparse_symbol)
+        dense_weight, sparse_weight = of_symbol if query.symbol else of_words
         found = self._vectors.query(
             self._dense(query.text), _some(sparse_query(query.text)), scope.where, _depth(scope)
         )
         lists: list[tuple[float, _Ranking]] = [(dense_weight, found.dense), (sparse_weight, found.sparse)]
         for name in query.names[:_MAX_NAMES]:
-            lists.append((_WEIGHT_DEFINITIONS, self._sparse(symbol_query(name), scope, _DEFINITION_CANDIDATES)))
+            lists.append((weights.definitions, self._sparse(symbol_query(name), scope, _DEFINITION_CANDIDATES)))
         fused = scale(fuse(lists))
         best = heapq.nsmallest(_depth(scope), fused.items(), key=lambda item: (-item[1], item[0]))
         chunks = self._chunks([point for point, _ in best], scope)

@@ -19,6 +19,8 @@ def fuse(lists: Sequence[tuple[float, Sequence[tuple[UUID, float]]]]) -> dict[UU
     """
     fused: dict[UUID, float] = {}
     for weight, ranking in lists:
+        if not weight:
+            continue
         for (point, _), rank in zip(ranking, _ranks(ranking), strict=True):
             fused[point] = fused.get(point, 0.0) + weight / (K + rank)
     return fused

@@ -13,42 +13,16 @@ from itertools import pairwise
 
 from services.api.paths import PathWords, path_words
 from services.api.query import Query
+from services.api.weights import DEFAULT, Weights
 from services.api.words import split_words, stem
-from services.core.model import FileKind
 from services.core.payload import StoredChunk
 
-# A definition of the very name asked for beats whatever only mentions it, in every list.
-_DEFINES = 2.0
 # The same letters in other case: usually the same thing in another language's convention.
 _DEFINES_OTHER_CASE = 0.8
 # `parser.py` that defines Parser is its home, other definitions are overloads or stand-ins.
 _DEFINES_IN_ITS_FILE = 1.5
 # A name within a longer query may be incidental.
 _DEFINES_WITHIN_WORDS = 0.3
-# All words of the query in the path. Lexical search knows the path too; this is what it leaves over.
-_PATH = 0.5
-# All words of the file's own name in the query.
-_SUBJECT = 0.3
-# All words of the query in the names that the chunk defines.
-_NAME = 0.3
-# The best chunk of the file that has most of the fused score.
-_COHERENCE = 0.3
-# The query names the repository.
-_REPO_NAMED = 0.4
-# Each further chunk of a file counts this much of the one before.
-_SAME_FILE = 0.5
-
-_KIND_WEIGHTS = {
-    FileKind.CODE.value: 1.0,
-    FileKind.TEST.value: 0.3,
-    FileKind.DOCS.value: 0.5,
-    FileKind.CONFIG.value: 0.5,
-    FileKind.EXAMPLE.value: 0.3,
-    FileKind.GENERATED.value: 0.4,
-    FileKind.VENDORED.value: 0.3,
-}
-# A file that only passes on what others define.
-_REEXPORT = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,40 +42,46 @@ class Ranked:
     rules: Mapping[str, float] = field(default_factory=dict)
 
 
-def rank(query: Query, candidates: Sequence[Candidate], *, repos_in_scope: int = 1) -> list[Ranked]:
+def rank(
+    query: Query, candidates: Sequence[Candidate], *, repos_in_scope: int = 1, weights: Weights = DEFAULT
+) -> list[Ranked]:
     """Order `candidates`, best first; equal scores by repository, path and place in the file."""
     rarity = word_rarity(query.words, (c.chunk.path for c in candidates))
     coherent = coherence(candidates)
     # Many chunks share a file, and a repository: what only depends on those is found once.
     by_path = {path: _path_boosts(query, path_words(path), rarity) for path in {c.chunk.path for c in candidates}}
-    by_repo = {
-        repo: repo_boost(query, repo) if repos_in_scope > 1 else 0.0 for repo in {c.chunk.repo for c in candidates}
-    }
+    named = {c.chunk.repo: repo_boost(query, c.chunk.repo) if repos_in_scope > 1 else 0.0 for c in candidates}
     scored = []
     for candidate in candidates:
         chunk, path = candidate.chunk, path_words(candidate.chunk.path)
+        found, subject = by_path[chunk.path]
         boosts = {
             "fused": candidate.fused,
-            "defines": definition_boost(query, chunk, path),
-            **by_path[chunk.path],
-            "name": name_boost(query, chunk),
-            "coherence": coherent.get((chunk.repo, chunk.path, chunk.ordinal), 0.0),
-            "repo": by_repo[chunk.repo],
+            "defines": weights.defines * definition_boost(query, chunk, path),
+            "path": weights.path * found,
+            "subject": weights.subject * subject,
+            "name": weights.name * name_boost(query, chunk),
+            "coherence": weights.coherence * coherent.get((chunk.repo, chunk.path, chunk.ordinal), 0.0),
+            "repo": weights.repo * named[chunk.repo],
         }
-        weight = kind_weight(query, chunk.kind) * reexport_weight(chunk, path)
-        scored.append(Ranked(chunk, sum(boosts.values()) * weight, boosts | {"kind": weight}))
-    return spread(sorted(scored, key=_order))
+        factors = {
+            "kind": kind_weight(query, chunk.kind, weights),
+            "reexport": weights.reexport if only_passes_on(chunk, path) else 1.0,
+        }
+        score = sum(boosts.values()) * math.prod(factors.values())
+        scored.append(Ranked(chunk, score, boosts | factors))
+    return spread(sorted(scored, key=_order), weights.same_file)
 
 
 def definition_boost(query: Query, chunk: StoredChunk, path: PathWords) -> float:
-    """Return the boost for defining a name of the query."""
+    """Return how well a chunk defines a name of the query: 1 for the very name, more in the file of that name."""
     best = 0.0
     for name in query.names:
         lowered = name.lower()
         if name in chunk.defines:
-            boost = _DEFINES
+            boost = 1.0
         elif any(lowered == defined.lower() for defined in chunk.defines):
-            boost = _DEFINES * _DEFINES_OTHER_CASE
+            boost = _DEFINES_OTHER_CASE
         else:
             continue
         if _same_name(path.stem, lowered):
@@ -117,7 +97,7 @@ def path_boost(query: Query, path: PathWords, rarity: Mapping[str, float]) -> fl
         return 0.0
     found = sum(weight * coverage(word, path) for word, weight in rarity.items())
     found += _joined_boost(query.words, path, rarity)
-    return _PATH * min(1.0, found / total)
+    return min(1.0, found / total)
 
 
 def coverage(word: str, path: PathWords) -> float:
@@ -135,7 +115,7 @@ def subject_boost(query: Query, path: PathWords, rarity: Mapping[str, float]) ->
     """Return the boost for a file whose own name the query says whole: `response.py` for "response headers"."""
     if query.symbol or not path.subject:
         return 0.0
-    return _SUBJECT * len(path.subject & rarity.keys()) / len(path.subject)
+    return len(path.subject & rarity.keys()) / len(path.subject)
 
 
 def name_boost(query: Query, chunk: StoredChunk) -> float:
@@ -143,7 +123,7 @@ def name_boost(query: Query, chunk: StoredChunk) -> float:
     if query.symbol or not query.words:
         return 0.0
     names = name_words((*chunk.defines, chunk.symbol))
-    return _NAME * sum(word in names for word in query.words) / len(query.words)
+    return sum(word in names for word in query.words) / len(query.words)
 
 
 @lru_cache(maxsize=10_000)
@@ -157,17 +137,17 @@ def repo_boost(query: Query, repo: str) -> float:
     # As written, not by stem: "request" does not name the repository `requests`.
     name = "".join(split_words(repo.rpartition("/")[2]))
     words = split_words(query.text)
-    return _REPO_NAMED if name in words or name in map("".join, pairwise(words)) else 0.0
+    return 1.0 if name in words or name in map("".join, pairwise(words)) else 0.0
 
 
-def kind_weight(query: Query, kind: str) -> float:
+def kind_weight(query: Query, kind: str, weights: Weights = DEFAULT) -> float:
     """Return the factor for a kind of file, 1.0 for one that the query asks for."""
-    return 1.0 if kind in query.asks_for else _KIND_WEIGHTS.get(kind, 1.0)
+    return 1.0 if kind in query.asks_for else weights.of_kind(kind)
 
 
-def reexport_weight(chunk: StoredChunk, path: PathWords) -> float:
-    """Return the factor for a part of a file such as `__init__.py` that defines nothing itself."""
-    return _REEXPORT if path.reexport and not chunk.defines else 1.0
+def only_passes_on(chunk: StoredChunk, path: PathWords) -> bool:
+    """Tell whether this is a part of a file such as `__init__.py` that defines nothing itself."""
+    return path.reexport and not chunk.defines
 
 
 def coherence(candidates: Sequence[Candidate]) -> dict[tuple[str, str, int], float]:
@@ -181,7 +161,7 @@ def coherence(candidates: Sequence[Candidate]) -> dict[tuple[str, str, int], flo
     most = max(sums.values(), default=0.0)
     if not most:
         return {}
-    return {(*file, best[file].chunk.ordinal): _COHERENCE * total / most for file, total in sums.items()}
+    return {(*file, best[file].chunk.ordinal): total / most for file, total in sums.items()}
 
 
 def word_rarity(words: Iterable[str], paths: Iterable[str]) -> dict[str, float]:
@@ -194,20 +174,20 @@ def word_rarity(words: Iterable[str], paths: Iterable[str]) -> dict[str, float]:
     return {word: math.log(1 + len(distinct) / (0.5 + sum(word in w for w in weights))) for word in words}
 
 
-def spread(ranked: Sequence[Ranked]) -> list[Ranked]:
-    """Lower each further chunk of a file, so that one file doesn't fill the page."""
+def spread(ranked: Sequence[Ranked], same_file: float) -> list[Ranked]:
+    """Lower each further chunk of a file, so that one file doesn't fill the page: by `same_file` each."""
     seen: dict[tuple[str, str], int] = {}
     spread_out = []
     for hit in ranked:
         file = (hit.chunk.repo, hit.chunk.path)
-        factor = _SAME_FILE ** seen.get(file, 0)
+        factor = same_file ** seen.get(file, 0)
         seen[file] = seen.get(file, 0) + 1
         spread_out.append(Ranked(hit.chunk, hit.score * factor, {**hit.rules, "same_file": factor}))
     return sorted(spread_out, key=_order)
 
 
-def _path_boosts(query: Query, path: PathWords, rarity: Mapping[str, float]) -> dict[str, float]:
-    return {"path": path_boost(query, path, rarity), "subject": subject_boost(query, path, rarity)}
+def _path_boosts(query: Query, path: PathWords, rarity: Mapping[str, float]) -> tuple[float, float]:
+    return path_boost(query, path, rarity), subject_boost(query, path, rarity)
 
 
 def _joined_boost(words: Sequence[str], path: PathWords, rarity: Mapping[str, float]) -> float:

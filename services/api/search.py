@@ -49,7 +49,7 @@ class Searcher:
         self.live = Live(catalog, ledger, blobs, schema)
         self.packs = PackTexts(blobs)
         self.vectors = vectors
-        self._retriever = Retriever(embedder, vectors)
+        self.retriever = Retriever(embedder, vectors)
         self._blobs = blobs
         self._scan_timeout_s = scan_timeout_s
         self._page_url = page_url
@@ -74,7 +74,7 @@ class Searcher:
         return replace(result, took_ms=took_ms)
 
     def _rank(self, request: SearchRequest, scope: Scope) -> SearchResult:
-        ranked = self._retriever.ranked(request, scope)
+        ranked = self.retriever.ranked(request, scope)
         damaged = 0
         hits: list[Hit] = []
         for each in islice(ranked, request.offset, None):

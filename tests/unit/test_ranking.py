@@ -11,9 +11,9 @@ from services.api.ranking import (
     definition_boost,
     kind_weight,
     name_boost,
+    only_passes_on,
     path_boost,
     rank,
-    reexport_weight,
     repo_boost,
     subject_boost,
     word_rarity,
@@ -146,9 +146,10 @@ def test_kinds_other_than_code_rank_lower_unless_asked_for(kind):
 def test_a_part_of_an_index_file_that_defines_nothing_ranks_lower():
     path = path_words("pkg/__init__.py")
 
-    assert reexport_weight(chunk("pkg/__init__.py"), path) < 1
-    assert reexport_weight(chunk("pkg/__init__.py", defines=["parse"]), path) == 1
-    assert reexport_weight(chunk("pkg/parser.py"), path_words("pkg/parser.py")) == 1
+    assert only_passes_on(chunk("pkg/__init__.py"), path)
+    assert not only_passes_on(chunk("pkg/__init__.py", defines=["parse"]), path)
+    assert not only_passes_on(chunk("pkg/parser.py"), path_words("pkg/parser.py"))
+    assert ranked("x", chunk("a/__init__.py"), chunk("b/y.py")) == ["b/y.py", "a/__init__.py"]
 
 
 def test_a_file_whose_whole_name_the_query_says_beats_one_with_more_to_its_name():

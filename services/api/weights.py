@@ -1,0 +1,69 @@
+"""Weights of the ranking rules: one frozen table, so that any rule can be changed or switched off by itself.
+
+A boost is added in units of the best fused score (1.0) and 0 switches it off; a factor multiplies and 1
+switches it off.
+"""
+
+from dataclasses import dataclass, replace
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """What each rule weighs; the defaults are what searches use.
+
+    dense, sparse, definitions: the lists of candidates in the fusion, for a query of words. dense_symbol,
+    sparse_symbol: the same for a query that is one identifier. The rest are boosts and factors by the name
+    under which a hit's explanation shows them.
+    """
+
+    # An identifier is found by its letters; a question by either, but the static model is the weaker of the
+    # two on words it never saw together.
+    dense: float = 0.7
+    sparse: float = 1.3
+    dense_symbol: float = 0.6
+    sparse_symbol: float = 1.4
+    # Chunks that define a name of the query must at least be candidates.
+    definitions: float = 0.5
+    # A definition of the very name asked for beats whatever only mentions it, in every list.
+    defines: float = 2.0
+    # All words of the query in the path. Lexical search knows the path too; this is what it leaves over.
+    path: float = 0.5
+    # All words of the file's own name in the query.
+    subject: float = 0.3
+    # All words of the query in the names that the chunk defines.
+    name: float = 0.3
+    # The best chunk of the file that has most of the fused score.
+    coherence: float = 0.3
+    # The query names the repository.
+    repo: float = 0.4
+    # Factors of kinds of file, unless the query asks for them.
+    test: float = 0.3
+    docs: float = 0.5
+    config: float = 0.5
+    example: float = 0.3
+    generated: float = 0.4
+    vendored: float = 0.3
+    # A part that defines nothing of a file that only passes on what others define.
+    reexport: float = 0.5
+    # Each further chunk of a file counts this much of the one before.
+    same_file: float = 0.5
+
+    def of_kind(self, kind: str) -> float:
+        """Return the factor of a kind of file."""
+        return float(getattr(self, kind)) if kind in _KINDS else 1.0
+
+    def without(self, rule: str) -> "Weights":
+        """Return the weights with one rule of `RULES` switched off."""
+        return replace(self, **_OFF[rule])
+
+
+_KINDS = ("test", "docs", "config", "example", "generated", "vendored")
+_OFF: dict[str, dict[str, float]] = {
+    "dense": {"dense": 0.0, "dense_symbol": 0.0},
+    "sparse": {"sparse": 0.0, "sparse_symbol": 0.0},
+    "kind": dict.fromkeys(_KINDS, 1.0),
+    "reexport": {"reexport": 1.0},
+    "same_file": {"same_file": 1.0},
+} | {rule: {rule: 0.0} for rule in ("definitions", "defines", "path", "subject", "name", "coherence", "repo")}
+RULES = tuple(sorted(_OFF))
+DEFAULT = Weights()
