@@ -1,0 +1,119 @@
+"""The command: ``run`` measures, stores and compares, ``report`` renders what is stored."""
+
+import argparse
+import os
+import shutil
+import sys
+from pathlib import Path
+
+from benchmarks.retrieval import doccomments, guard, history, labelled, packages, ranktime
+from benchmarks.retrieval.figures import figures
+from benchmarks.retrieval.labelled import NotThere
+from benchmarks.retrieval.measure import METRICS, measure
+from benchmarks.retrieval.pools import Suite
+from benchmarks.retrieval.quarry import describe_model
+from benchmarks.retrieval.report import write_docs, write_table
+from benchmarks.retrieval.semble import PeerFailed
+from benchmarks.speed.records import REPOSITORY, Record, newest, store
+
+RESULTS = REPOSITORY / "benchmarks" / "results" / "retrieval"
+PARTS = (labelled.NAME, doccomments.NAME, history.NAME, ranktime.NAME)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line and return the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.retrieval", description="Search quality of Quarry.")
+    commands = parser.add_subparsers(required=True)
+    run = commands.add_parser("run", help="measure, store the results, and compare with those stored before")
+    run.add_argument("--part", choices=("all", *PARTS), default="all")
+    run.add_argument("--labels", default=os.environ.get("LABELS", ""), help="folder of labels; default $LABELS")
+    run.add_argument("--trees", default=os.environ.get("TREES", ""), help="folder of their trees; default $TREES")
+    run.add_argument("--history", default=os.environ.get("HISTORY", ""), help="git repositories; default $HISTORY")
+    run.add_argument("--folder", type=Path, default=REPOSITORY / ".bench", help="for archives, trees, data directories")
+    run.add_argument("--results", type=Path, default=RESULTS, help="where results are stored")
+    run.add_argument("--no-ablations", action="store_true", help="leave out what each rule is worth")
+    run.add_argument("--no-peer", action="store_true", help="leave semble out")
+    run.set_defaults(run=_run)
+    report = commands.add_parser("report", help="render the newest stored results")
+    report.add_argument("--results", type=Path, default=RESULTS)
+    report.add_argument("--write", type=Path, metavar="FILE", help="put the table between the marks of FILE")
+    report.add_argument("--docs", type=Path, metavar="FOLDER", help="write quality.md's tables and the plots there")
+    report.set_defaults(run=_report)
+    options = parser.parse_args(arguments)
+    status: int = options.run(options)
+    return status
+
+
+def _run(options: argparse.Namespace) -> int:
+    before = newest(options.results)
+    parts = PARTS if options.part == "all" else (options.part,)
+    failed = False
+    for part in parts:
+        try:
+            record = _measured(part, options)
+        except NotThere as reason:
+            print(reason, file=sys.stderr)
+        except PeerFailed as error:
+            print(f"{part}: failed: {error}", file=sys.stderr)
+            failed = True
+        else:
+            failed |= _keep(record, before, options.results)
+    return 1 if failed else 0
+
+
+def _measured(part: str, options: argparse.Namespace) -> Record:
+    folder = options.folder.resolve()
+    suite = _suite(part, options, folder / "retrieval")
+    if part == ranktime.NAME:
+        return ranktime.measure(suite, folder / "retrieval")
+    rows = measure(
+        suite,
+        folder,
+        by_language=part == doccomments.NAME,
+        ablations=not options.no_ablations,
+        peer=not options.no_peer,
+    )
+    return Record(part, figures(rows), rows, {"model": describe_model(), **suite.origin})
+
+
+def _suite(part: str, options: argparse.Namespace, folder: Path) -> Suite:
+    if part == labelled.NAME:
+        return labelled.load(options.labels, options.trees)
+    given = folder / "given" / part
+    shutil.rmtree(given, ignore_errors=True)
+    if part == history.NAME:
+        return history.build(options.history, given)
+    return doccomments.build(packages.listed(), folder / "archives", given)
+
+
+def _keep(record: Record, before: dict[str, Record], results: Path) -> bool:
+    """Store a record, show it, and tell whether it fell below the one stored before."""
+    path = store(record, results)
+    print("\n".join(_lines(record)))
+    print(f"stored as {path}", file=sys.stderr)
+    falls = guard.falls(before.get(record.scenario), record)
+    for fall in falls:
+        print(fall, file=sys.stderr)
+    return bool(falls)
+
+
+def _lines(record: Record) -> list[str]:
+    if record.scenario == ranktime.NAME:
+        return [f"{name}: {value}" for name, value in record.figures.items()]
+    return [
+        " ".join([f"{record.scenario} {setup:6} {system:20}", *(f"{m} {found[m]['mean']:.4f}" for m in METRICS)])
+        for setup, systems in record.figures.items()
+        for system, found in systems.items()
+    ]
+
+
+def _report(options: argparse.Namespace) -> int:
+    records = newest(options.results)
+    if options.docs:
+        write_docs(options.docs, records)
+    write_table(records, options.write)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
