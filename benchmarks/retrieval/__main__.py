@@ -4,9 +4,10 @@ import argparse
 import os
 import shutil
 import sys
+import tempfile
 from pathlib import Path
 
-from benchmarks.retrieval import doccomments, guard, history, labelled, packages, ranktime
+from benchmarks.retrieval import doccomments, golden, guard, history, labelled, packages, ranktime
 from benchmarks.retrieval.figures import figures
 from benchmarks.retrieval.labelled import NotThere
 from benchmarks.retrieval.measure import METRICS, measure
@@ -39,6 +40,9 @@ def main(arguments: list[str] | None = None) -> int:
     report.add_argument("--write", type=Path, metavar="FILE", help="put the table between the marks of FILE")
     report.add_argument("--docs", type=Path, metavar="FOLDER", help="write quality.md's tables and the plots there")
     report.set_defaults(run=_report)
+    held = commands.add_parser("golden", help="compare the ranks of the golden set with the stored ones")
+    held.add_argument("--write", action="store_true", help="store the ranks found as the ones to be held")
+    held.set_defaults(run=_golden)
     options = parser.parse_args(arguments)
     status: int = options.run(options)
     return status
@@ -113,6 +117,20 @@ def _report(options: argparse.Namespace) -> int:
         write_docs(options.docs, records)
     write_table(records, options.write)
     return 0
+
+
+def _golden(options: argparse.Namespace) -> int:
+    held = golden.stored()
+    with tempfile.TemporaryDirectory(prefix="quarry-golden-") as folder:
+        found = golden.measured(held, Path(folder))
+    for each, rank in zip(held, found, strict=True):
+        print(f"{each.rank:3} -> {rank:2}  {each.query}  ({each.path})")
+    if options.write:
+        golden.write(held, found)
+        return 0
+    fallen = golden.falls(held, found)
+    print("\n".join(fallen), file=sys.stderr)
+    return 1 if fallen else 0
 
 
 if __name__ == "__main__":
