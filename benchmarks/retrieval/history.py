@@ -29,7 +29,7 @@ _TRIVIAL = re.compile(
 )
 _REFERENCE = re.compile(r"\s*\(?#\d+\)?|\s*\[[A-Z]+-\d+\]")
 _NO_CODE = """
-text markdown restructuredtext json yaml toml ini csv diff html css xml svg properties makefile dockerfile
+text markdown rst json yaml toml ini csv diff html css xml svg properties makefile dockerfile
 """
 
 
@@ -54,7 +54,7 @@ def build(repositories: str, trees: Path) -> Suite:
     questions: list[Question] = []
     bases: dict[str, object] = {}
     for repository in map(Path, repositories.split(":")):
-        name = repository.resolve().name.removesuffix(".git")
+        name = repository.absolute().name.removesuffix(".git")
         commits = eligible(repository)
         if not commits:
             raise NotThere(f"commits: {str(repository)!r} has no history with subjects to ask for")
@@ -88,9 +88,11 @@ def eligible(repository: Path) -> list[Commit]:
 def write_tree(repository: Path, revision: str, folder: Path) -> frozenset[str]:
     """Write the files of a revision below `folder` and return their paths."""
     command = ["git", "-C", str(repository), "archive", "--format=tar", revision]
-    data = subprocess.run(command, capture_output=True, check=True).stdout
+    ran = subprocess.run(command, capture_output=True, check=False)
+    if ran.returncode:
+        raise NotThere(f"commits: {str(repository)!r} lacks files of {revision}: {ran.stderr.decode()[:300]}")
     present = set()
-    with tarfile.open(fileobj=io.BytesIO(data)) as tar:
+    with tarfile.open(fileobj=io.BytesIO(ran.stdout)) as tar:
         for member in tar:
             content = tar.extractfile(member) if member.isfile() else None
             if content is not None:
@@ -110,6 +112,10 @@ def _commit(head: str, changes: Sequence[Sequence[str]]) -> Commit | None:
     if not (asks and parents and modified and len(changes) <= _MOST_FILES):
         return None
     return Commit(digest, subject, modified)
+
+
+def _is_code(path: str) -> bool:
+    return language_of(path, b"") not in _NO_CODE.split() and not path.endswith(".lock")
 
 
 def _targets(commit: Commit, present: frozenset[str]) -> tuple[Target, ...]:
