@@ -5,6 +5,8 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
+
 from services.core.catalog import Catalog, Repo
 from services.core.errors import NotFound
 from services.core.ledger import OPEN_STATES, STARTED_STATES, Fences, Job, Ledger
@@ -19,7 +21,7 @@ _MAX_LOOKS = 10
 
 @dataclass(frozen=True, slots=True)
 class LiveFile:
-    """An indexed file: chunks ``first`` to ``first + count - 1`` of `pack`."""
+    """An indexed file: chunks ``first`` to ``first + count - 1`` of `pack`, whose words are in `vectors`."""
 
     path: str
     language: str
@@ -28,6 +30,20 @@ class LiveFile:
     pack: str
     first: int
     count: int
+    vectors: str = ""
+
+
+@dataclass(frozen=True)
+class PackFiles:
+    """Files of one revision that lie in one pack, by path."""
+
+    files: tuple[LiveFile, ...]
+
+    @cached_property
+    def spans(self) -> tuple[np.ndarray, np.ndarray]:
+        """Number of each file's first chunk, and of the one after its last; int64[n]."""
+        first = np.array([file.first for file in self.files], dtype=np.int64)
+        return first, first + np.array([file.count for file in self.files], dtype=np.int64)
 
 
 @dataclass(frozen=True)
@@ -35,6 +51,14 @@ class LiveFiles:
     """The files of one revision, by path."""
 
     files: tuple[LiveFile, ...]
+
+    @cached_property
+    def by_pack(self) -> tuple[PackFiles, ...]:
+        """The files of each pack, and of the vectors made of it, in the order of their first file."""
+        packs: dict[tuple[str, str], list[LiveFile]] = {}
+        for file in self.files:
+            packs.setdefault((file.pack, file.vectors), []).append(file)
+        return tuple(PackFiles(tuple(files)) for files in packs.values())
 
     @cached_property
     def by_path(self) -> dict[str, LiveFile]:
@@ -177,8 +201,10 @@ def _is_live(repo: Repo, schema: str) -> bool:
 
 
 def _live_files(files: "tuple[ManifestFile, ...] | list[ManifestFile]") -> LiveFiles:
-    packs: dict[str, str] = {}
+    digests: dict[str, str] = {}
+    same = digests.setdefault
     live = (
-        LiveFile(f.path, f.language, f.kind, f.size, packs.setdefault(f.pack, f.pack), f.first, f.count) for f in files
+        LiveFile(f.path, f.language, f.kind, f.size, same(f.pack, f.pack), f.first, f.count, same(f.vectors, f.vectors))
+        for f in files
     )
     return LiveFiles(tuple(sorted(live, key=lambda file: file.path)))

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 import re2
 
+from services.api.required import Required, of_expression, of_literal
 from services.api.words import identifiers
 from services.core.errors import InvalidRequest
 
@@ -25,6 +26,14 @@ _NOT_LETTERS = re.compile(
 class Pattern(Protocol):
     """Something to look for in the text of a file."""
 
+    @property
+    def required(self) -> Required:
+        """What words a file must have to hold a match."""
+
+    @property
+    def any_case(self) -> bool:
+        """Whether case does not count; then what is required is in lower case."""
+
     def spans(self, text: bytes) -> Iterator[tuple[int, int]]:
         """Yield start and end in bytes of each match, in order, without overlap, never empty."""
 
@@ -37,6 +46,12 @@ class Literal:
     """Bytes as they are; case counts."""
 
     needle: bytes
+    any_case: bool = False
+
+    @property
+    def required(self) -> Required:
+        """The words in the needle, which may go on beyond its ends."""
+        return of_literal(self.needle)
 
     def spans(self, text: bytes) -> Iterator[tuple[int, int]]:
         """Yield the matches."""
@@ -56,6 +71,8 @@ class Regex:
     """An RE2 expression; `^` and `$` are ends of lines, `.` stops at them."""
 
     regexp: Any
+    required: Required = ()
+    any_case: bool = False
 
     def spans(self, text: bytes) -> Iterator[tuple[int, int]]:
         """Yield the matches."""
@@ -86,7 +103,8 @@ def regex(expression: str) -> Regex:
     options.log_errors = False
     options.never_capture = True
     options.max_mem = _MAX_MEMORY_BYTES
-    options.case_sensitive = any(char.isupper() for char in _NOT_LETTERS.sub("", expression))
+    any_case = not any(char.isupper() for char in _NOT_LETTERS.sub("", expression))
+    options.case_sensitive = not any_case
     try:
         compiled = re2.compile(f"{_MULTI_LINE}{expression}", options)
     except re2.error as error:
@@ -95,4 +113,4 @@ def regex(expression: str) -> Regex:
         raise InvalidRequest(f"{expression[:100]!r} is not a valid regular expression: {reason}") from error
     # The module keeps the last 128 expressions with their automata; a stranger's need not stay.
     re2.purge()
-    return Regex(compiled)
+    return Regex(compiled, of_expression(expression, any_case=any_case), any_case)

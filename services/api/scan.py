@@ -1,4 +1,4 @@
-"""`exact` and `regex`: read the text of every file that the filters admit, in parallel by pack.
+"""`exact` and `regex`: read the text of every file that the filters admit and that has the words, in parallel by pack.
 
 The result does not depend on timing, except that a scan which runs out of time
 says so and has only the hits found until then.
@@ -12,13 +12,15 @@ import threading
 import time
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 
-from services.api.live import LiveFile
+from services.api.live import LiveFile, PackFiles
+from services.api.lookup import WordLookup
 from services.api.packtext import ChunkPlace, PackText, PackTexts
 from services.api.paths import path_words
 from services.api.patterns import Pattern
@@ -43,14 +45,16 @@ _SAME_FILE = 0.9
 _pausing = threading.Lock()
 
 Match = tuple[int, int, int]
+# A repository, and files of it that lie in one pack.
+RepoPack = tuple[str, PackFiles]
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
-    """A file to search."""
+class Sources:
+    """What a scan reads: the words of packs, and the texts of those that have what is looked for."""
 
-    repo: str
-    file: LiveFile
+    words: WordLookup
+    texts: PackTexts
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,21 +83,31 @@ class Scan:
 @dataclass(frozen=True, slots=True)
 class _Hit:
     order: tuple[float, str, str, int]
-    target: Target
+    repo: str
+    file: LiveFile
     place: ChunkPlace
     spans: list[tuple[int, int]]
 
 
-def scan(packs: PackTexts, pattern: Pattern, targets: Iterable[Target], *, best: int, timeout_s: float) -> Scan:
-    """Return the `best` chunks of `targets` that `pattern` fits, ranked, at most `timeout_s` seconds later."""
+def scan(
+    sources: Sources,
+    pattern: Pattern,
+    packs: Iterable[RepoPack],
+    wanted: Callable[[LiveFile], bool],
+    *,
+    best: int,
+    timeout_s: float,
+) -> Scan:
+    """Return the `best` chunks of the `wanted` files that `pattern` fits, ranked, at most `timeout_s` seconds later."""
     result = Scan()
     deadline = time.monotonic() + timeout_s
-    jobs = _by_pack(targets)
+    jobs = list(packs)
     with (
         _collector_paused(),
         ThreadPoolExecutor(min(_MAX_THREADS, len(os.sched_getaffinity(0)), max(1, len(jobs)))) as pool,
     ):
-        for pack, outcome in _in_order(pool, packs, pattern, jobs, best):
+        work = partial(_scan_pack, sources, pattern, wanted, best)
+        for pack, outcome in _in_order(pool, work, jobs):
             if outcome is None:
                 result.damaged.append(pack)
             else:
@@ -124,23 +138,16 @@ def _collector_paused() -> Iterator[None]:
             _pausing.release()
 
 
-def _by_pack(targets: Iterable[Target]) -> list[tuple[str, list[Target]]]:
-    jobs: dict[str, list[Target]] = {}
-    for target in targets:
-        jobs.setdefault(target.file.pack, []).append(target)
-    return list(jobs.items())
-
-
 def _in_order(
-    pool: ThreadPoolExecutor, packs: PackTexts, pattern: Pattern, jobs: list[tuple[str, list[Target]]], best: int
+    pool: ThreadPoolExecutor, work: Callable[[RepoPack], Scan], packs: list[RepoPack]
 ) -> Iterator[tuple[str, Scan | None]]:
-    """Yield the outcome of each pack in the order of `jobs`, a few packs ahead; None for a damaged one."""
+    """Yield each pack with its outcome, in order, a few packs ahead; None for a damaged one."""
     waiting: deque[tuple[str, Future[Scan]]] = deque()
-    rest = iter(jobs)
+    rest = iter(packs)
     try:
         while True:
-            for pack, targets in islice(rest, _MAX_THREADS + 1 - len(waiting)):
-                waiting.append((pack, pool.submit(_scan_pack, packs, pack, pattern, targets, best)))
+            for each in islice(rest, _MAX_THREADS + 1 - len(waiting)):
+                waiting.append((each[1].files[0].pack, pool.submit(work, each)))
             if not waiting:
                 return
             pack, future = waiting.popleft()
@@ -153,18 +160,24 @@ def _in_order(
             future.cancel()
 
 
-def _scan_pack(packs: PackTexts, pack: str, pattern: Pattern, targets: list[Target], best: int) -> Scan:
-    text = packs.get(pack)
+def _scan_pack(
+    sources: Sources, pattern: Pattern, wanted: Callable[[LiveFile], bool], best: int, repo_pack: RepoPack
+) -> Scan:
+    repo, pack = repo_pack
     result = Scan()
+    files = [file for file in sources.words.may_match(pattern, pack) if wanted(file)]
+    if not files:
+        return result
+    text = sources.texts.get(files[0].pack)
     hits: list[_Hit] = []
-    for target in targets:
-        source = text.file(target.file.first, target.file.count)
+    for file in files:
+        source = text.file(file.first, file.count)
         spans = list(islice(pattern.spans(source), _MAX_MATCHES_PER_FILE))
         if spans:
             result.matches += len(spans)
             result.files += 1
             result.truncated |= len(spans) == _MAX_MATCHES_PER_FILE
-            hits += _file_hits(text, target, source, spans, pattern)
+            hits += _file_hits(text, repo, file, source, spans, pattern)
     result.hits = [_found(text, hit) for hit in heapq.nsmallest(best, hits, key=lambda hit: hit.order)]
     return result
 
@@ -177,9 +190,8 @@ def _merge(result: Scan, part: Scan, best: int) -> None:
 
 
 def _file_hits(
-    pack: PackText, target: Target, source: bytes, spans: list[tuple[int, int]], pattern: Pattern
+    pack: PackText, repo: str, file: LiveFile, source: bytes, spans: list[tuple[int, int]], pattern: Pattern
 ) -> list[_Hit]:
-    file = target.file
     starts = pack.start_bytes(file.first, file.count)
     by_chunk: dict[int, list[tuple[int, int]]] = {}
     for span in spans:
@@ -192,7 +204,7 @@ def _file_hits(
         scored.append((_score(file, place, names, len(inside)), place, inside))
     scored.sort(key=lambda each: (-each[0], each[1].ordinal))
     return [
-        _Hit((-score * _SAME_FILE**i, target.repo, file.path, place.ordinal), target, place, inside)
+        _Hit((-score * _SAME_FILE**i, repo, file.path, place.ordinal), repo, file, place, inside)
         for i, (score, place, inside) in enumerate(scored)
     ]
 
@@ -205,11 +217,11 @@ def _score(file: LiveFile, place: ChunkPlace, names: set[str], matches: int) -> 
 
 
 def _found(text: PackText, hit: _Hit) -> Found:
-    file, place = hit.target.file, hit.place
+    file, place = hit.file, hit.place
     source = text.file(file.first, file.count)
     matches = _located(source, place, hit.spans[:_MAX_MATCHES_SHOWN])
     chunk = source[place.start_byte : place.end_byte]
-    return Found(hit.target.repo, file, place, -hit.order[0], chunk, matches)
+    return Found(hit.repo, file, place, -hit.order[0], chunk, matches)
 
 
 def _located(source: bytes, place: ChunkPlace, spans: list[tuple[int, int]]) -> tuple[Match, ...]:

@@ -4,9 +4,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from services.api.globs import PathGlob, compile_glob
-from services.api.live import Live, LiveRepo, View
+from services.api.live import Live, LiveFile, LiveRepo, PackFiles, View
 from services.api.request import SearchRequest
-from services.api.scan import Target
 from services.core.payload import StoredChunk
 from services.core.ports import Filter
 
@@ -30,13 +29,16 @@ class Scope:
         """Tell whether a candidate is in scope; its repository may have been removed since."""
         return chunk.repo in self.repos and (self.glob is None or self.glob.matches(chunk.path))
 
-    def targets(self, live: Live) -> Iterator[Target]:
-        """Yield every file in scope, by repository and path."""
+    def packs(self, live: Live) -> Iterator[tuple[str, PackFiles]]:
+        """Yield the repositories in scope with their files, a pack of them at a time; not all may be in scope."""
         for name in sorted(self.repos):
-            for file in live.files(self.repos[name]).files:
-                fits = not self.languages or file.language in self.languages
-                if fits and (self.glob is None or self.glob.matches(file.path)):
-                    yield Target(name, file)
+            for pack in live.files(self.repos[name]).by_pack:
+                yield name, pack
+
+    def admits_file(self, file: LiveFile) -> bool:
+        """Tell whether a file of a repository in scope is in scope itself."""
+        fits = not self.languages or file.language in self.languages
+        return fits and (self.glob is None or self.glob.matches(file.path))
 
 
 def scope_of(request: SearchRequest, view: View, live: Live) -> Scope:

@@ -9,12 +9,13 @@ from services.api.barrier import ReadBarrier
 from services.api.candidates import Retriever
 from services.api.hits import Hit, SearchResult
 from services.api.live import Live, LiveRepo
+from services.api.lookup import WordLookup
 from services.api.packtext import PackTexts
 from services.api.patterns import literal, regex
 from services.api.permalink import Place, permalink
 from services.api.ranking import Ranked
 from services.api.request import Mode, SearchRequest
-from services.api.scan import Found, scan
+from services.api.scan import Found, Sources, scan
 from services.api.scope import Scope, scope_of
 from services.core.catalog import Catalog
 from services.core.errors import CorruptData, NotFound
@@ -48,6 +49,7 @@ class Searcher:
         self.barrier = barrier or ReadBarrier()
         self.live = Live(catalog, ledger, blobs, schema)
         self.packs = PackTexts(blobs)
+        self._sources = Sources(WordLookup(blobs), self.packs)
         self.vectors = vectors
         self.retriever = Retriever(embedder, vectors)
         self._blobs = blobs
@@ -90,7 +92,8 @@ class Searcher:
     def _scan(self, request: SearchRequest, scope: Scope) -> SearchResult:
         pattern = literal(request.query) if request.mode is Mode.EXACT else regex(request.query)
         best = request.offset + request.limit
-        found = scan(self.packs, pattern, scope.targets(self.live), best=best, timeout_s=self._scan_timeout_s)
+        packs = scope.packs(self.live)
+        found = scan(self._sources, pattern, packs, scope.admits_file, best=best, timeout_s=self._scan_timeout_s)
         for pack in found.damaged:
             log.error("pack_damaged", extra={"pack": pack})
         hits = tuple(self._found(each, scope.repos[each.repo]) for each in found.hits[request.offset :])

@@ -33,6 +33,11 @@ _MAX_NUMBER_CHARS = 4
 _MAX_WORDS = 1 << 17
 
 
+def is_word_byte(byte: int) -> bool:
+    """Tell whether a byte of UTF-8 belongs to a word."""
+    return _WORD_BYTES[byte] != ord(" ")
+
+
 def term_index(term: str) -> int:
     """Return the number of a term in sparse vectors: its CRC-32, the same in every process."""
     return zlib.crc32(term.encode())

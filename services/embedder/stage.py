@@ -12,6 +12,7 @@ from services.core.ports import BlobStore, Embedder, EmbeddingCache, Emit
 from services.core.sparse import sparse_documents
 from services.core.texts import Texts
 from services.core.vector_blob import VectorBlob
+from services.core.word_index import index_words
 
 # float32 embedders are within 1e-6; what float16 adds comes after the check.
 _MAX_LENGTH_ERROR = 1e-3
@@ -35,7 +36,8 @@ def embed(
     texts = Texts([text.decode("utf-8", "replace") for text in pack.texts()])
     dense, embedded = _dense(texts, [chunk.text.digest for chunk in pack.chunks], cache, embedder)
     sparse = sparse_documents(texts, _paths(pack), [chunk.defines for chunk in pack.chunks])
-    vectors = blobs.put(VectorBlob(embedder.model_id, dense, sparse).pack())
+    words, places = index_words(texts, [file.first for file in pack.files])
+    vectors = blobs.put(VectorBlob(embedder.model_id, dense, sparse, words.pack(), places.pack()).pack())
     ledger.embedded(batch_id, vectors=vectors, embedded=embedded, cached=len(texts) - embedded)
     emit(Message("index", batch_id))
 

@@ -5,10 +5,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.api.live import LiveFile
+from services.api.live import LiveFile, PackFiles
+from services.api.lookup import WordLookup
 from services.api.packtext import PackTexts, unpack_texts
 from services.api.patterns import Literal, literal, regex
-from services.api.scan import Target, scan
+from services.api.scan import Sources, scan
 from services.core.errors import CorruptData, InvalidRequest
 from services.core.pack import Pack, write_pack
 from tests.fakes_search import MemoryBlobs, chunk_file
@@ -19,12 +20,16 @@ def stored(files, lines=2):
     name = blobs.put(write_pack([chunk_file(path, text, lines) for path, text in files.items()]))
     pack = Pack(blobs.data[name])
     live = [LiveFile(f.path, f.language, f.kind, f.size, name, f.first, f.count) for f in pack.files]
-    return PackTexts(blobs), [Target("r", file) for file in live], blobs
+    return Sources(WordLookup(blobs), PackTexts(blobs)), [("r", PackFiles(tuple(live)))] if live else [], blobs
+
+
+def anything(_file):
+    return True
 
 
 def find(files, pattern, *, best=100, lines=2):
-    packs, targets, _ = stored(files, lines)
-    return scan(packs, pattern, targets, best=best, timeout_s=10)
+    sources, packs, _ = stored(files, lines)
+    return scan(sources, pattern, packs, anything, best=best, timeout_s=10)
 
 
 def test_a_match_is_placed_by_line_and_column_in_characters():
@@ -108,22 +113,22 @@ def test_a_file_full_of_matches_is_cut_and_says_so():
 
 
 def test_a_scan_out_of_time_returns_what_it_has():
-    packs, targets, _ = stored({"a.txt": "x\n"})
-    found = scan(packs, literal("x"), targets, best=5, timeout_s=0)
+    sources, packs, _ = stored({"a.txt": "x\n"})
+    found = scan(sources, literal("x"), packs, anything, best=5, timeout_s=0)
 
     assert found.truncated
     assert len(found.hits) == 1
 
 
 def test_a_damaged_pack_is_told_and_the_others_are_searched():
-    packs, targets, blobs = stored({"a.txt": "x\n"})
+    sources, packs, blobs = stored({"a.txt": "x\n"})
     _, more, other_blobs = stored({"b.txt": "x\n"})
     blobs.data |= other_blobs.data
-    blobs.damage(targets[0].file.pack)
+    blobs.damage(packs[0][1].files[0].pack)
 
-    found = scan(packs, literal("x"), targets + more, best=5, timeout_s=10)
+    found = scan(sources, literal("x"), packs + more, anything, best=5, timeout_s=10)
 
-    assert found.damaged == [targets[0].file.pack]
+    assert found.damaged == [packs[0][1].files[0].pack]
     assert [hit.file.path for hit in found.hits] == ["b.txt"]
 
 
