@@ -21,7 +21,7 @@ EMBEDDED := $(VENV)/.embedded
 DEV := $(VENV)/.dev
 
 # Only these reach the recipes' shells by environment, so that a value may hold spaces and quotes.
-export REPO Q LINUX
+export REPO Q LINUX LABELS TREES HISTORY
 HOST ?= 127.0.0.1
 PORT ?= 8080
 T ?=
@@ -99,6 +99,15 @@ bench: $(DEV) ## Measure speed and memory, store the results, fill in the README
 bench-search: $(DEV) ## Measure only the latency of warm searches
 	@$(BIN)/python -m benchmarks.speed run --scenario search --runs 1
 	@$(BIN)/python -m benchmarks.speed report --write README.md
+
+.PHONY: bench-quality
+bench-quality: $(DEV) ## Measure search quality, fail if it fell: LABELS=folder TREES=folder HISTORY=folder
+	@status=0; $(BIN)/python -m benchmarks.retrieval run || status=$$?; \
+	$(BIN)/python -m benchmarks.retrieval report --write README.md --docs docs; exit $$status
+
+.PHONY: bench-chunking
+bench-chunking: $(DEV) ## Measure search quality over sizes of chunks, overlap and context: LABELS=folder TREES=folder
+	@$(BIN)/python -m benchmarks.chunking run
 
 .PHONY: stack
 stack: $(DEV) ## Start the distributed mode on loopback, without containers; QUARRY_* settings reach it
