@@ -21,12 +21,14 @@ _FAR_FOLDER_WEIGHT = 0.25
 class PathWords:
     """What a path's words are.
 
-    weights: stem of every word → weight in (0, 1], the nearer to the file's name the higher. subject: those
-    that name the file, or its folder where the file is named for its role. stem: the file's name without
+    weights: stem of every word → weight in (0, 1], the nearer to the file's name the higher. words: all of
+    them. subject:
+    those that name the file, or its folder where the file is named for its role. stem: the file's name without
     extension, lower case.
     """
 
     weights: dict[str, float]
+    words: frozenset[str]
     subject: frozenset[str]
     stem: str
     reexport: bool
@@ -44,7 +46,7 @@ def path_words(path: str) -> PathWords:
     for distance, folder in enumerate(reversed(folders)):
         _add(weights, folder, _FOLDER_WEIGHTS[distance] if distance < len(_FOLDER_WEIGHTS) else _FAR_FOLDER_WEIGHT)
     named = frozenset(stem(word) for word in split_words(subject[0]))
-    return PathWords(weights, named, bare.lower(), name in _REEXPORTS)
+    return PathWords(weights, frozenset(weights), named, bare.lower(), name in _REEXPORTS)
 
 
 def _add(weights: dict[str, float], text: str, weight: float) -> None:

@@ -1,7 +1,7 @@
 """Weights of the ranking rules: one frozen table, so that any rule can be changed or switched off by itself.
 
 A boost is added in units of the best fused score (1.0) and 0 switches it off; a factor multiplies and 1
-switches it off.
+switches it off. How they were fitted, and what each is worth, is in docs/adr/0018-ranking-by-measured-rules.md.
 """
 
 from dataclasses import dataclass, replace
@@ -24,18 +24,28 @@ class Weights:
     sparse_symbol: float = 1.4
     # Chunks that define a name of the query must at least be candidates.
     definitions: float = 0.5
+
     # A definition of the very name asked for beats whatever only mentions it, in every list.
     defines: float = 2.0
     # All words of the query in the path. Lexical search knows the path too; this is what it leaves over.
     path: float = 0.5
     # All words of the file's own name in the query.
     subject: float = 0.3
-    # All words of the query in the names that the chunk defines.
+    # All words of the query in the names that the chunk defines or lies in.
     name: float = 0.3
-    # The best chunk of the file that has most of the fused score.
+    # All words of one defined name in the query.
+    title: float = 0.15
+    # All words of the innermost name that the chunk lies in, in the query.
+    symbol: float = 0.2
+    # All words of the query in the names or the path of the chunk, words that few candidates have counting more.
+    cover: float = 0.3
+    # The same for all candidates of the file together.
+    file_cover: float = 0.4
+    # The file that has most of the fused score.
     coherence: float = 0.3
     # The query names the repository.
-    repo: float = 0.4
+    repo: float = 0.8
+
     # Factors of kinds of file, unless the query asks for them.
     test: float = 0.3
     docs: float = 0.5
@@ -45,6 +55,14 @@ class Weights:
     vendored: float = 0.3
     # A part that defines nothing of a file that only passes on what others define.
     reexport: float = 0.5
+    # Something deprecated, or a benchmark.
+    aside: float = 0.7
+    # A port to one platform.
+    platform: float = 0.7
+    # An older version that stands beside the newer one.
+    older: float = 0.7
+    # A header or type declaration whose implementation is a candidate too.
+    declaration: float = 0.8
     # Each further chunk of a file counts this much of the one before.
     same_file: float = 0.5
 
@@ -58,12 +76,14 @@ class Weights:
 
 
 _KINDS = ("test", "docs", "config", "example", "generated", "vendored")
+BOOSTS = ("defines", "path", "subject", "name", "title", "symbol", "cover", "file_cover", "coherence", "repo")
+FACTORS = ("kind", "reexport", "aside", "platform", "older", "declaration", "same_file")
 _OFF: dict[str, dict[str, float]] = {
     "dense": {"dense": 0.0, "dense_symbol": 0.0},
     "sparse": {"sparse": 0.0, "sparse_symbol": 0.0},
-    "kind": dict.fromkeys(_KINDS, 1.0),
-    "reexport": {"reexport": 1.0},
-    "same_file": {"same_file": 1.0},
-} | {rule: {rule: 0.0} for rule in ("definitions", "defines", "path", "subject", "name", "coherence", "repo")}
+    "definitions": {"definitions": 0.0},
+}
+_OFF |= {rule: {rule: 0.0} for rule in BOOSTS} | {rule: {rule: 1.0} for rule in FACTORS}
+_OFF["kind"] = dict.fromkeys(_KINDS, 1.0)
 RULES = tuple(sorted(_OFF))
 DEFAULT = Weights()

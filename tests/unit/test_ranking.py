@@ -1,31 +1,15 @@
+import math
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from services.api.paths import path_words
 from services.api.query import last_name, qualified, understand
-from services.api.ranking import (
-    Candidate,
-    coherence,
-    coverage,
-    definition_boost,
-    kind_weight,
-    name_boost,
-    only_passes_on,
-    path_boost,
-    rank,
-    repo_boost,
-    subject_boost,
-    word_rarity,
-)
+from services.api.ranking import Candidate, kind_weight, only_passes_on, rank
+from services.api.weights import BOOSTS, FACTORS
 from services.api.words import stem
-from services.core.pack import TextSpan
-from services.core.payload import StoredChunk
-
-
-def chunk(path="src/a.py", *, repo="r", kind="code", symbol="", defines=(), ordinal=0):
-    span = TextSpan(0, 1, 1, "")
-    return StoredChunk(repo, path, "python", kind, symbol, tuple(defines), 1, 9, 0, 9, ordinal, "p", span)
+from tests.unit.ranking_samples import chunk
 
 
 def ranked(query, *chunks, repos=1):
@@ -89,50 +73,8 @@ def test_the_definition_beats_chunks_that_only_mention_the_name():
     ]
 
 
-def test_a_definition_in_the_file_of_that_name_is_its_home():
-    query = understand("RetryPolicy")
-    home, elsewhere = (chunk(path, defines=["RetryPolicy"]) for path in ("retry_policy.py", "stubs.py"))
-
-    assert definition_boost(query, home, path_words(home.path)) > definition_boost(
-        query, elsewhere, path_words(elsewhere.path)
-    )
-
-
-def test_other_case_and_names_within_words_count_less():
-    exact, other = chunk(defines=["readFile"]), chunk(defines=["ReadFile"])
-    path = path_words("src/a.py")
-
-    alone = definition_boost(understand("readFile"), exact, path)
-
-    assert alone > definition_boost(understand("readFile"), other, path) > 0
-    assert alone > definition_boost(understand("what does readFile return"), exact, path) > 0
-
-
 def test_words_of_the_query_in_the_path_lift_a_file():
     assert ranked("password hashing", chunk("src/views.py"), chunk("src/auth/hashers.py"))[0] == "src/auth/hashers.py"
-
-
-def test_short_forms_and_joined_words_match_paths():
-    assert coverage(stem("configuration"), path_words("src/config.py")) == 1.0
-    assert path_boost(understand("rate limiter"), path_words("ratelimiter.go"), {"rate": 1.0, "limit": 1.0}) > 0
-    assert path_boost(understand("ratelimiter"), path_words("rate_limiter.go"), {stem("ratelimiter"): 1.0}) > 0
-
-
-def test_a_folder_stands_for_its_index_file():
-    assert (
-        coverage("handl", path_words("src/handler/mod.rs")) == 1.0 > coverage("handl", path_words("src/handler/x.rs"))
-    )
-
-
-def test_a_word_that_every_path_has_counts_less_than_a_rare_one():
-    rarity = word_rarity(("app", "auth"), ["app/a.py", "app/b.py", "app/auth.py"])
-
-    assert rarity["auth"] > rarity["app"] > 0
-
-
-def test_words_of_the_query_in_defined_names_lift_a_chunk():
-    assert name_boost(understand("load user settings"), chunk(defines=["load_settings"])) > 0
-    assert name_boost(understand("LoadSettings"), chunk(defines=["load_settings"])) == 0
 
 
 @pytest.mark.parametrize("kind", ["test", "docs", "config", "example", "generated", "vendored"])
@@ -150,39 +92,6 @@ def test_a_part_of_an_index_file_that_defines_nothing_ranks_lower():
     assert not only_passes_on(chunk("pkg/__init__.py", defines=["parse"]), path)
     assert not only_passes_on(chunk("pkg/parser.py"), path_words("pkg/parser.py"))
     assert ranked("x", chunk("a/__init__.py"), chunk("b/y.py")) == ["b/y.py", "a/__init__.py"]
-
-
-def test_a_file_whose_whole_name_the_query_says_beats_one_with_more_to_its_name():
-    rarity = dict.fromkeys(understand("response headers").words, 1.0)
-
-    def boost(path):
-        return subject_boost(understand("response headers"), path_words(path), rarity)
-
-    assert (
-        boost("http/response.py")
-        == boost("http/response/index.ts")
-        > boost("http/response_cache.py")
-        > boost("http/x.py")
-    )
-
-
-def test_naming_the_repository_prefers_it_only_among_several():
-    flask, other = chunk("a.py", repo="pallets/flask"), chunk("b.py", repo="django")
-
-    assert repo_boost(understand("flask blueprints"), "pallets/flask") > 0 == repo_boost(understand("flask"), "django")
-    assert repo_boost(understand("send a request"), "psf/requests") == 0
-    assert repo_boost(understand("lazy nvim plugins"), "lazy.nvim") > 0
-    assert ranked("flask blueprints", other, flask, repos=2)[0] == "a.py"
-    assert ranked("flask blueprints", Candidate(other, 0.6), flask)[0] == "b.py"
-
-
-def test_several_hits_in_one_file_lift_its_best_one():
-    boosts = coherence(
-        [Candidate(chunk("a.py"), 0.5), Candidate(chunk("b.py"), 0.5), Candidate(chunk("b.py", ordinal=1), 0.4)]
-    )
-
-    assert boosts["r", "b.py", 0] > boosts["r", "a.py", 0]
-    assert ("r", "b.py", 1) not in boosts
 
 
 def test_further_chunks_of_a_file_make_room_for_other_files():
@@ -205,13 +114,31 @@ def test_the_order_does_not_depend_on_the_order_of_candidates(order, spread):
     assert ranking([candidates[i] for i in order]) == ranking(candidates)
 
 
+def test_a_port_or_an_older_version_ranks_below_its_twin():
+    assert ranked("open a file", chunk("src/win/fs.c"), chunk("src/unix/zfs.c"))[0] == "src/unix/zfs.c"
+    assert ranked("error types", chunk("v3/errors.ts"), chunk("v4/errors.ts"))[0] == "v4/errors.ts"
+
+
+def test_naming_the_repository_prefers_it_only_among_several():
+    flask, other = chunk("a.py", repo="pallets/flask"), chunk("b.py", repo="django")
+
+    assert ranked("flask blueprints", other, flask, repos=2)[0] == "a.py"
+    assert ranked("flask blueprints", Candidate(other, 0.6), flask)[0] == "b.py"
+
+
+def test_several_hits_in_one_file_lift_it():
+    several = [Candidate(chunk("b.py"), 0.5), Candidate(chunk("b.py", ordinal=1), 0.4)]
+
+    assert ranked("x", Candidate(chunk("a.py"), 0.55), *several)[0] == "b.py"
+
+
 def test_what_each_rule_did_can_be_told():
     hit = rank(understand("Foo"), [Candidate(chunk("foo.py", defines=["Foo"], kind="test"), 1.0)])[0]
 
     assert hit.rules["defines"] > 0
     assert hit.rules["kind"] < 1
     assert hit.score == pytest.approx(
-        sum(hit.rules[r] for r in ("fused", "defines", "path", "subject", "name", "coherence")) * hit.rules["kind"]
+        sum(hit.rules[rule] for rule in ("fused", *BOOSTS)) * math.prod(hit.rules[rule] for rule in FACTORS)
     )
 
 

@@ -1,28 +1,23 @@
 from dataclasses import asdict
+from operator import attrgetter
 
 import pytest
 
 from services.api.query import understand
 from services.api.ranking import Candidate, rank
-from services.api.weights import DEFAULT, RULES, Weights
-from services.core.pack import TextSpan
-from services.core.payload import StoredChunk
+from services.api.weights import BOOSTS, DEFAULT, FACTORS, RULES, Weights
+from tests.unit.ranking_samples import chunk
 
 # A query in whose answer every rule has something to say.
 QUERY = "the LoadSettings of settings in conf"
-SPAN = TextSpan(0, 1, 1, "")
-
-
-def chunk(path, kind="code", defines=(), ordinal=0, repo="conf"):
-    return StoredChunk(repo, path, "python", kind, "", tuple(defines), 1, 9, 0, 9, ordinal, "p", SPAN)
-
-
 CHUNKS = (
-    chunk("conf/settings.py", defines=["LoadSettings"]),
-    chunk("conf/settings.py", ordinal=1),
-    chunk("conf/__init__.py"),
-    chunk("tests/settings.py", "test"),
-    chunk("src/views.py", repo="other"),
+    chunk("conf/v2/settings.py", repo="conf", defines=["LoadSettings"], symbol="Settings"),
+    chunk("conf/v2/settings.py", repo="conf", ordinal=1),
+    chunk("conf/v2/__init__.py", repo="conf"),
+    chunk("conf/v1/settings.pyi", repo="conf"),
+    chunk("tests/settings.py", repo="conf", kind="test"),
+    chunk("src/legacy/views.py", repo="other"),
+    chunk("src/win/views.py", repo="other"),
 )
 # What decides in the vector store, before there is anything to rank.
 LISTS = {"dense", "sparse", "definitions"}
@@ -31,11 +26,8 @@ LISTS = {"dense", "sparse", "definitions"}
 def contributions(weights):
     candidates = [Candidate(each, 1.0) for each in CHUNKS]
     hits = rank(understand(QUERY), candidates, repos_in_scope=2, weights=weights)
-    return {
-        rule: {(h.chunk.path, h.chunk.ordinal): h.rules[rule] for h in hits}
-        for rule in hits[0].rules
-        if rule != "fused"
-    }
+    place = attrgetter("chunk.repo", "chunk.path", "chunk.ordinal")
+    return {rule: {place(hit): hit.rules[rule] for hit in hits} for rule in (*BOOSTS, *FACTORS)}
 
 
 @pytest.mark.parametrize("rule", sorted(set(RULES) - LISTS))
@@ -48,7 +40,9 @@ def test_a_rule_switched_off_contributes_nothing_and_the_others_what_they_did(ru
 
 
 def test_every_rule_a_hit_shows_can_be_switched_off():
-    assert set(contributions(DEFAULT)) == set(RULES) - LISTS
+    shown = rank(understand(QUERY), [Candidate(CHUNKS[0], 1.0)])[0].rules
+
+    assert set(shown) - {"fused"} == set(RULES) - LISTS
 
 
 @pytest.mark.parametrize("rule", RULES)
