@@ -34,6 +34,7 @@ def main(arguments: list[str] | None = None) -> int:
     run.add_argument("--results", type=Path, default=RESULTS, help="where results are stored")
     run.add_argument("--no-ablations", action="store_true", help="leave out what each rule is worth")
     run.add_argument("--no-peer", action="store_true", help="leave semble out")
+    run.add_argument("--accept", action="store_true", help="store results that fell all the same")
     run.set_defaults(run=_run)
     report = commands.add_parser("report", help="render the newest stored results")
     report.add_argument("--results", type=Path, default=RESULTS)
@@ -61,7 +62,7 @@ def _run(options: argparse.Namespace) -> int:
             print(f"{part}: failed: {error}", file=sys.stderr)
             failed = True
         else:
-            failed |= _keep(record, before, options.results)
+            failed |= _keep(record, before, options)
     return 1 if failed else 0
 
 
@@ -90,15 +91,17 @@ def _suite(part: str, options: argparse.Namespace, folder: Path) -> Suite:
     return doccomments.build(packages.listed(), folder / "archives", given)
 
 
-def _keep(record: Record, before: dict[str, Record], results: Path) -> bool:
-    """Store a record, show it, and tell whether it fell below the one stored before."""
-    path = store(record, results)
+def _keep(record: Record, before: dict[str, Record], options: argparse.Namespace) -> bool:
+    """Show a record, store it unless it fell below the one stored before, and tell whether it did."""
     print("\n".join(_lines(record)))
-    print(f"stored as {path}", file=sys.stderr)
     falls = guard.falls(before.get(record.scenario), record)
     for fall in falls:
         print(fall, file=sys.stderr)
-    return bool(falls)
+    # A fallen one among the results would be what the next run is compared with.
+    rejected = bool(falls) and not options.accept
+    path = store(record, options.folder / "retrieval" / "fallen" if rejected else options.results)
+    print(f"stored as {path}" + ("; --accept stores it as a result" if rejected else ""), file=sys.stderr)
+    return rejected
 
 
 def _lines(record: Record) -> list[str]:

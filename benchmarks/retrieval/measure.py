@@ -25,7 +25,7 @@ def measure(suite: Suite, folder: Path, *, by_language: bool, ablations: bool, p
     pools = suite.pools(by_language=by_language)
     rows: list[dict[str, Any]] = []
     for number, pool in enumerate(pools, 1):
-        names = pool.trees[0].name if len(pool.trees) == 1 else f"{len(pool.trees)} repositories"
+        names = pool.trees[0].name if len(pool.trees) == 1 else f"{len(pool.trees)} repositories, {_languages(pool)}"
         print(f"{suite.name} {number}/{len(pools)}: {names}, {len(pool.questions)} questions", file=sys.stderr)
         for system, answers, chunks in _asked(pool, folder, ablations=ablations):
             rows += _rows(system, pool, answers, chunks)
@@ -33,6 +33,11 @@ def measure(suite: Suite, folder: Path, *, by_language: bool, ablations: bool, p
         for pool, found in zip(pools, semble.answers(folder, pools), strict=True):
             rows += _rows(semble.NAME, pool, found, 0)
     return rows
+
+
+def _languages(pool: Pool) -> str:
+    languages = {tree.language for tree in pool.trees}
+    return languages.pop() if len(languages) == 1 else f"{len(languages)} languages"
 
 
 def _copied(suite: Suite, folder: Path) -> Suite:

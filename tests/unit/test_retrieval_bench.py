@@ -3,6 +3,7 @@
 import json
 import math
 import subprocess
+from argparse import Namespace
 from dataclasses import replace
 from xml.etree import ElementTree
 
@@ -10,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benchmarks.retrieval import __main__ as command
 from benchmarks.retrieval import doccomments, guard, history, labelled, packages, report
 from benchmarks.retrieval.bootstrap import interval
 from benchmarks.retrieval.charts import Bar, Group, bar_chart
@@ -431,3 +433,19 @@ def test_a_chart_is_well_formed_and_draws_negative_values_to_the_left_of_zero():
 
     assert float(bars[1].get("x")) < float(bars[0].get("x"))
     assert "x & y" in "".join(root.itertext())
+
+
+def _options(tmp_path, *, accept: bool) -> Namespace:
+    return Namespace(folder=tmp_path / "bench", results=tmp_path / "results", accept=accept)
+
+
+@pytest.mark.parametrize(("value", "accept", "failed", "stored"), [(0.8, 0, 0, 1), (0.5, 0, 1, 0), (0.5, 1, 0, 1)])
+def test_a_fallen_result_fails_the_run_and_is_no_result_unless_accepted(
+    tmp_path, capsys, value, accept, failed, stored
+):
+    before = {"labelled": _record([_row(repo, 0.8) for repo in _REPOS])}
+    now = _record([_row(repo, value) for repo in _REPOS])
+
+    assert command._keep(now, before, _options(tmp_path, accept=bool(accept))) is bool(failed)
+    assert len(list((tmp_path / "results").glob("*.json"))) == stored
+    assert ("ndcg fell by" in capsys.readouterr().err) is (value < 0.8)
