@@ -5,12 +5,18 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import numpy as np
 
 from benchmarks.retrieval.pools import Chunk, Hit, Pool, Question, Tree
 from benchmarks.retrieval.scoring import DEPTH
 from services.api.packtext import PackText
 from services.api.request import Mode, SearchRequest
+from services.api.search import Searcher
 from services.api.weights import DEFAULT, RULES, Weights
+from services.core.ports import Candidates, Filter, VectorReader
 from services.core.settings import Settings
 from services.core.wiring import open_embedder
 from services.embedded.access import own
@@ -21,6 +27,7 @@ from services.embedded.owner import Owner
 from services.embedded.pool import WorkerPool
 
 NAME = "quarry"
+Sparse = tuple[np.ndarray, np.ndarray]
 # Not rules of the ranking but the lists it begins with.
 _LISTS = frozenset({"dense", "sparse"})
 
@@ -50,23 +57,57 @@ PARTS = (
 RULES_OFF = tuple(Variant(f"without {rule}", off=(rule,)) for rule in RULES)
 
 
+class Remembering:
+    """A vector store that answers what it was asked before from memory: the rules change nothing about that."""
+
+    def __init__(self, vectors: VectorReader) -> None:
+        self._vectors = vectors
+        self._found: dict[tuple[object, ...], Candidates] = {}
+        self._payloads: dict[UUID, dict[str, Any]] = {}
+
+    def query(self, dense: np.ndarray | None, sparse: Sparse | None, where: Filter, limit: int) -> Candidates:
+        """Return the candidates for vectors."""
+        parts = (dense, *(sparse or ()))
+        key = (*(None if part is None else part.tobytes() for part in parts), where, limit)
+        if key not in self._found:
+            self._found[key] = self._vectors.query(dense, sparse, where, limit)
+        return self._found[key]
+
+    def payloads(self, ids: Sequence[UUID]) -> dict[UUID, dict[str, Any]]:
+        """Return the payloads of points."""
+        self._payloads |= self._vectors.payloads([point for point in ids if point not in self._payloads])
+        return {point: self._payloads[point] for point in ids if point in self._payloads}
+
+    def count(self, where: Filter) -> int:
+        """Return how many points the filter admits."""
+        return self._vectors.count(where)
+
+
 class Indexed:
-    """Quarry with the trees of a pool indexed."""
+    """Quarry with the trees of a pool indexed; `searcher` is the owner's, with a memory for what is asked again."""
 
     def __init__(self, owner: Owner) -> None:
         self.owner = owner
+        self.searcher = Searcher(
+            embedder=owner.embedder,
+            vectors=Remembering(owner.searcher.vectors),
+            blobs=owner.blobs,
+            catalog=owner.catalog,
+            ledger=owner.ledger,
+            barrier=owner.barrier,
+            schema=owner.schema,
+        )
 
     def answers(self, questions: Sequence[Question], variant: Variant = WHOLE) -> list[list[Hit]]:
         """Return the first ten hits for each question, over everything that is indexed."""
-        searcher = self.owner.searcher
-        searcher.retriever.weights = variant.weights()
+        self.searcher.retriever.weights = variant.weights()
         requests = [SearchRequest(question.text, mode=variant.mode, limit=DEPTH) for question in questions]
-        found = [searcher.search(request).hits for request in requests]
+        found = [self.searcher.search(request).hits for request in requests]
         return [[Hit(hit.repo, hit.path, hit.start_line, hit.end_line) for hit in hits] for hits in found]
 
     def chunks(self) -> list[Chunk]:
         """Return every chunk, by repository, path and place."""
-        searcher = self.owner.searcher
+        searcher = self.searcher
         return [
             chunk
             for name, live in sorted(searcher.live.view().repos.items())

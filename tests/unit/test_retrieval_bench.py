@@ -5,8 +5,10 @@ import math
 import subprocess
 from argparse import Namespace
 from dataclasses import replace
+from uuid import UUID
 from xml.etree import ElementTree
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -21,13 +23,15 @@ from benchmarks.retrieval.labelled import NotThere
 from benchmarks.retrieval.lexical import Postings, terms_of
 from benchmarks.retrieval.packages import Package, sources
 from benchmarks.retrieval.pools import Chunk, Hit, Question, Suite, Target, Tree
-from benchmarks.retrieval.quarry import PARTS, RULES_OFF, WHOLE
+from benchmarks.retrieval.quarry import PARTS, RULES_OFF, WHOLE, Remembering
 from benchmarks.retrieval.registries import archive
 from benchmarks.retrieval.scoring import by_file, scores
 from benchmarks.retrieval.sentences import question
 from benchmarks.speed.records import Record
 from services.api.weights import DEFAULT, RULES
+from services.core.ports import Candidates, Filter
 
+_ONE = UUID(int=1)
 _GIT = ["git", "-c", "user.name=Ann", "-c", "user.email=ann@example.org", "-c", "commit.gpgsign=false"]
 
 
@@ -449,3 +453,35 @@ def test_a_fallen_result_fails_the_run_and_is_no_result_unless_accepted(
     assert command._keep(now, before, _options(tmp_path, accept=bool(accept))) is bool(failed)
     assert len(list((tmp_path / "results").glob("*.json"))) == stored
     assert ("ndcg fell by" in capsys.readouterr().err) is (value < 0.8)
+
+
+class _Store:
+    """A vector store that counts what it is asked."""
+
+    def __init__(self):
+        self.asked = []
+
+    def query(self, dense, sparse, where, limit):
+        self.asked.append(limit)
+        return Candidates(dense=[(UUID(int=limit), 1.0)])
+
+    def payloads(self, ids):
+        self.asked += ids
+        return {point: {"path": str(point)} for point in ids}
+
+    def count(self, where):
+        return 7
+
+
+def test_what_was_asked_before_is_answered_from_memory():
+    store = _Store()
+    memory = Remembering(store)
+    dense, sparse = np.ones(3, dtype=np.float32), (np.ones(1, dtype=np.uint32), np.ones(1, dtype=np.float32))
+
+    first = [memory.query(dense, sparse, Filter(), 5), memory.query(dense, None, Filter(), 6), memory.payloads([_ONE])]
+    again = [memory.query(dense, sparse, Filter(), 5), memory.query(dense, None, Filter(), 6), memory.payloads([_ONE])]
+
+    assert first == again
+    assert store.asked == [5, 6, _ONE]
+    assert memory.query(dense, sparse, Filter(repos=("r",)), 5) == first[0]
+    assert store.asked == [5, 6, _ONE, 5]
