@@ -15,6 +15,7 @@ from benchmarks.retrieval.pools import Suite
 from benchmarks.retrieval.quarry import describe_model
 from benchmarks.retrieval.report import write_docs, write_table
 from benchmarks.retrieval.semble import PeerFailed
+from benchmarks.speed.machine import describe_commit
 from benchmarks.speed.records import REPOSITORY, Record, newest, store
 
 RESULTS = REPOSITORY / "benchmarks" / "results" / "retrieval"
@@ -67,10 +68,13 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _measured(part: str, options: argparse.Namespace) -> Record:
+    # Before the hours in which somebody may commit or change the model.
+    source, model = describe_commit(REPOSITORY), describe_model()
     folder = options.folder.resolve()
     suite = _suite(part, options, folder / "retrieval")
+    corpus = {"model": model, **suite.origin}
     if part == ranktime.NAME:
-        return ranktime.measure(suite, folder / "retrieval")
+        return Record(part, ranktime.measure(suite, folder / "retrieval"), [], corpus, source=source)
     rows = measure(
         suite,
         folder,
@@ -78,7 +82,7 @@ def _measured(part: str, options: argparse.Namespace) -> Record:
         ablations=not options.no_ablations,
         peer=not options.no_peer,
     )
-    return Record(part, figures(rows), rows, {"model": describe_model(), **suite.origin})
+    return Record(part, figures(rows), rows, corpus, source=source)
 
 
 def _suite(part: str, options: argparse.Namespace, folder: Path) -> Suite:

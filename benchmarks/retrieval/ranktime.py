@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.retrieval.pools import Question, Suite
-from benchmarks.retrieval.quarry import describe_model, indexed
-from benchmarks.speed.records import Record, percentile
+from benchmarks.retrieval.quarry import indexed
+from benchmarks.speed.records import percentile
 from services.api import candidates
 from services.api.ranking import Ranked
 from services.api.request import SearchRequest
@@ -20,16 +20,15 @@ _WARM_UP = 50
 _SEED = 1
 
 
-def measure(suite: Suite, folder: Path) -> Record:
-    """Index every tree of a suite together, ask 500 of its questions one by one, and return the times."""
+def measure(suite: Suite, folder: Path) -> dict[str, Any]:
+    """Index every tree of a suite together, ask 500 of its questions one by one, and return the times as figures."""
     asked = random.Random(_SEED).sample(suite.questions, min(QUERIES, len(suite.questions)))
     with indexed(suite.trees, folder / "homes" / NAME) as index:
         chunks = len(index.chunks())
         _times(index.owner.searcher, asked[:_WARM_UP])
         ranking_ms, search_ms = _times(index.owner.searcher, asked)
     figures: dict[str, Any] = {"chunks": chunks, "queries": len(asked), "repositories": len(suite.trees)}
-    figures |= {"ranking_ms": _percentiles(ranking_ms), "search_ms": _percentiles(search_ms)}
-    return Record(NAME, figures, [], {"model": describe_model()} | suite.origin)
+    return figures | {"ranking_ms": _percentiles(ranking_ms), "search_ms": _percentiles(search_ms)}
 
 
 def _times(searcher: Any, questions: Sequence[Question]) -> tuple[list[float], list[float]]:
