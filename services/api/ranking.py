@@ -97,6 +97,7 @@ def _boosts(query: Query, candidates: Sequence[Candidate], repos_in_scope: int) 
             "file_cover": file_covers[i],
             "coherence": coherent.get(file, 0.0),
             "repo": float(named[file[0]]),
+            "asked": float(candidate.chunk.kind in query.asks_for),
         }
         for i, (candidate, file) in enumerate(zip(candidates, files, strict=True))
     ]

@@ -45,6 +45,8 @@ class Weights:
     coherence: float = 0.3
     # The query names the repository.
     repo: float = 0.8
+    # The query asks for this kind of file.
+    asked: float = 0.2
 
     # Factors of kinds of file, unless the query asks for them.
     test: float = 0.3
@@ -76,7 +78,7 @@ class Weights:
 
 
 _KINDS = ("test", "docs", "config", "example", "generated", "vendored")
-BOOSTS = ("defines", "path", "subject", "name", "title", "symbol", "cover", "file_cover", "coherence", "repo")
+BOOSTS = ("defines", "path", "subject", "name", "title", "symbol", "cover", "file_cover", "coherence", "repo", "asked")
 FACTORS = ("kind", "reexport", "aside", "platform", "older", "declaration", "same_file")
 _OFF: dict[str, dict[str, float]] = {
     "dense": {"dense": 0.0, "dense_symbol": 0.0},

@@ -13,6 +13,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from services.core.inflections import inflections
 from services.core.ports import SparseRows
 from services.core.texts import Texts
 from services.core.tokens import Ragged, expand, offsets, term_index
@@ -42,6 +43,8 @@ an and any are as at be been by can code do does find for from get given has hav
 implemented in into is it its of on or our show so such that the their them then there these they this those to use
 used using via was we were what when where which while who why will with
 """
+# Weight in a query of a form of a word that stands there in another.
+_OTHER_FORM = 0.35
 
 _Field = tuple[int, int]
 
@@ -69,7 +72,8 @@ def sparse_documents(texts: Texts, paths: Sequence[str], defines: Sequence[Seque
 def sparse_query(text: str) -> tuple[np.ndarray, np.ndarray]:
     """Return the terms of a query: indices uint32[m], sorted and unique, and values float32[m].
 
-    A word made of parts weighs more whole; neighbouring words are also tried as one name.
+    A word made of parts weighs more whole; neighbouring words are also tried as one name, and plain words in
+    other forms.
     """
     words = re.findall(r"\w+", text)
     meant = [word for word in words if word.lower() not in _stop_words()] or words
@@ -78,6 +82,8 @@ def sparse_query(text: str) -> tuple[np.ndarray, np.ndarray]:
         terms, parts = expand(word)
         for term in terms:
             _raise_to(weights, term, 0.6 if term in parts and len(parts) > 1 else 1.0)
+        for form in inflections(terms[0]) if len(terms) == 1 else ():
+            _raise_to(weights, form, _OTHER_FORM)
     for left, right in pairwise(meant):
         _raise_to(weights, (left + right).replace("_", "").lower(), 0.4)
     return _query(weights)

@@ -144,3 +144,25 @@ def test_what_each_rule_did_can_be_told():
 
 def test_no_candidates_give_no_hits():
     assert rank(understand("x"), []) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "asks"),
+    [
+        ("how to install", True),
+        ("what's new in version 5", True),
+        ("frequently asked questions", True),
+        ("release notes of 6.4", True),
+        ("guide to authentication", True),
+        ("how nvm installs a version", False),
+        ("installation of signal handlers", False),
+        ("deploy command", False),
+    ],
+)
+def test_questions_for_prose_ask_for_docs_and_others_do_not(text, asks):
+    assert ("docs" in understand(text).asks_for) is asks
+
+
+def test_a_kind_that_is_asked_for_beats_code_that_scores_the_same():
+    assert ranked("guide to x", chunk("a.py"), chunk("b.md", kind="docs"))[0] == "b.md"
+    assert ranked("x", chunk("b.md", kind="docs"), chunk("z.py"))[0] == "z.py"

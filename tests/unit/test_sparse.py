@@ -171,3 +171,31 @@ def test_another_process_makes_the_same_terms():
     other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env={})
 
     assert int(other.stdout) == term_index("readfile") == 0x5018CEB8
+
+
+@pytest.mark.parametrize(
+    ("asked", "written"),
+    [
+        ("parses requests", "parse"),
+        ("parsing requests", "parse"),
+        ("parser of requests", "parse"),
+        ("retries requests", "retry"),
+        ("running requests", "run"),
+        ("handler of requests", "handle"),
+        ("token requests", "tokens"),
+    ],
+)
+def test_a_word_is_found_in_another_form_for_less_than_as_it_stands(asked, written):
+    weights = dict(zip(*map(np.ndarray.tolist, sparse_query(asked)), strict=True))
+
+    assert 0 < weights[term_index(written)] < weights[term_index(asked.split()[0])]
+
+
+def test_an_identifier_is_not_looked_for_in_other_forms():
+    assert len(sparse_query("parseHeader")[0]) == 3
+
+
+def test_a_form_that_the_query_says_itself_keeps_its_weight():
+    weights = dict(zip(*map(np.ndarray.tolist, sparse_query("parse parses")), strict=True))
+
+    assert weights[term_index("parse")] == weights[term_index("parses")] == 1.0

@@ -9,7 +9,7 @@ from services.api.weights import BOOSTS, DEFAULT, FACTORS, RULES, Weights
 from tests.unit.ranking_samples import chunk
 
 # A query in whose answer every rule has something to say.
-QUERY = "the LoadSettings of settings in conf"
+QUERY = "the LoadSettings of settings in conf documentation"
 CHUNKS = (
     chunk("conf/v2/settings.py", repo="conf", defines=["LoadSettings"], symbol="Settings"),
     chunk("conf/v2/settings.py", repo="conf", ordinal=1),
@@ -18,6 +18,7 @@ CHUNKS = (
     chunk("tests/settings.py", repo="conf", kind="test"),
     chunk("src/legacy/views.py", repo="other"),
     chunk("src/win/views.py", repo="other"),
+    chunk("docs/views.md", repo="other", kind="docs"),
 )
 # What decides in the vector store, before there is anything to rank.
 LISTS = {"dense", "sparse", "definitions"}
