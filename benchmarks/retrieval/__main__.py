@@ -10,10 +10,12 @@ from pathlib import Path
 from benchmarks.retrieval import doccomments, golden, guard, history, labelled, packages, ranktime
 from benchmarks.retrieval.figures import figures
 from benchmarks.retrieval.labelled import NotThere
-from benchmarks.retrieval.measure import METRICS, measure
+from benchmarks.retrieval.measure import measure
 from benchmarks.retrieval.pools import Suite
 from benchmarks.retrieval.quarry import describe_model
 from benchmarks.retrieval.report import write_docs, write_table
+from benchmarks.retrieval.rows import packed
+from benchmarks.retrieval.scoring import METRICS
 from benchmarks.retrieval.semble import PeerFailed
 from benchmarks.speed.machine import describe_commit
 from benchmarks.speed.records import REPOSITORY, Record, newest, store
@@ -82,7 +84,7 @@ def _measured(part: str, options: argparse.Namespace) -> Record:
         ablations=not options.no_ablations,
         peer=not options.no_peer,
     )
-    return Record(part, figures(rows), rows, corpus, source=source)
+    return Record(part, figures(rows), packed(rows), corpus, source=source)
 
 
 def _suite(part: str, options: argparse.Namespace, folder: Path) -> Suite:

@@ -4,9 +4,8 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from benchmarks.retrieval.bootstrap import interval, mean
-from benchmarks.retrieval.measure import METRICS
-
-Row = dict[str, Any]
+from benchmarks.retrieval.rows import Row, is_ablation, select
+from benchmarks.retrieval.scoring import METRICS
 
 
 def figures(rows: Sequence[Row]) -> dict[str, Any]:
@@ -17,17 +16,14 @@ def figures(rows: Sequence[Row]) -> dict[str, Any]:
     }
 
 
-def select(rows: Iterable[Row], setup: str, system: str) -> list[Row]:
-    """Return the rows of a system in a setup, one for each repository."""
-    return [row for row in rows if row["setup"] == setup and row["system"] == system]
-
-
 def _of_system(rows: Sequence[Row]) -> dict[str, Any]:
     found: dict[str, Any] = {"repositories": len(rows), "questions": sum(row["questions"] for row in rows)}
     for metric in METRICS:
         values = [row[metric] for row in rows]
         low, high = interval(values)
         found[metric] = {"mean": round(mean(values), 4), "low": round(low, 4), "high": round(high, 4)}
+    if is_ablation(rows[0]["system"]):
+        return found
     return found | {"categories": _by_category(rows), "languages": _by_language(rows)}
 
 

@@ -1,11 +1,10 @@
 """The guard: a measurement that fell below the newest stored one by more than noise."""
 
 from collections.abc import Sequence
-from typing import Any
 
 from benchmarks.retrieval import quarry
 from benchmarks.retrieval.bootstrap import interval, mean
-from benchmarks.retrieval.figures import select
+from benchmarks.retrieval.rows import Row, rows_of, select
 from benchmarks.speed.records import Record
 
 # Between two seeds of a model's training; smaller differences say nothing.
@@ -28,7 +27,7 @@ def falls(before: Record | None, now: Record) -> list[str]:
 
 
 def _fall(before: Record, now: Record, setup: str, metric: str) -> str:
-    old, new = _by_repo(before.runs, setup, metric), _by_repo(now.runs, setup, metric)
+    old, new = _by_repo(rows_of(before), setup, metric), _by_repo(rows_of(now), setup, metric)
     shared = sorted(old.keys() & new.keys())
     changes = [new[repo] - old[repo] for repo in shared]
     change = mean(changes)
@@ -46,5 +45,5 @@ def _fall(before: Record, now: Record, setup: str, metric: str) -> str:
     )
 
 
-def _by_repo(rows: Sequence[dict[str, Any]], setup: str, metric: str) -> dict[str, float]:
+def _by_repo(rows: Sequence[Row], setup: str, metric: str) -> dict[str, float]:
     return {row["repo"]: row[metric] for row in select(rows, setup, quarry.NAME)}

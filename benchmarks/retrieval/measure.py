@@ -10,9 +10,7 @@ from typing import Any
 from benchmarks.retrieval import lexical, quarry, semble
 from benchmarks.retrieval.bootstrap import mean
 from benchmarks.retrieval.pools import Hit, Pool, Suite
-from benchmarks.retrieval.scoring import scores
-
-METRICS = ("ndcg", "ndcg_file", "mrr", "recall")
+from benchmarks.retrieval.scoring import METRICS, scores
 
 
 def measure(suite: Suite, folder: Path, *, by_language: bool, ablations: bool, peer: bool) -> list[dict[str, Any]]:
@@ -27,11 +25,11 @@ def measure(suite: Suite, folder: Path, *, by_language: bool, ablations: bool, p
     for number, pool in enumerate(pools, 1):
         names = pool.trees[0].name if len(pool.trees) == 1 else f"{len(pool.trees)} repositories, {_languages(pool)}"
         print(f"{suite.name} {number}/{len(pools)}: {names}, {len(pool.questions)} questions", file=sys.stderr)
-        for system, answers, chunks in _asked(pool, folder, ablations=ablations):
-            rows += _rows(system, pool, answers, chunks)
+        for system, answers in _asked(pool, folder, ablations=ablations):
+            rows += _rows(system, pool, answers)
     if peer:
         for pool, found in zip(pools, semble.answers(folder, pools), strict=True):
-            rows += _rows(semble.NAME, pool, found, 0)
+            rows += _rows(semble.NAME, pool, found)
     return rows
 
 
@@ -50,18 +48,18 @@ def _copied(suite: Suite, folder: Path) -> Suite:
     return replace(suite, trees=tuple(trees))
 
 
-def _asked(pool: Pool, folder: Path, *, ablations: bool) -> Iterator[tuple[str, list[list[Hit]], int]]:
+def _asked(pool: Pool, folder: Path, *, ablations: bool) -> Iterator[tuple[str, list[list[Hit]]]]:
     variants = (quarry.WHOLE, *quarry.PARTS, *(quarry.RULES_OFF if ablations else ()))
     with quarry.indexed(pool.trees, quarry.home_of(folder / "retrieval", pool)) as index:
         chunks = index.chunks()
         for variant in variants:
-            yield variant.name, index.answers(pool.questions, variant), len(chunks)
+            yield variant.name, index.answers(pool.questions, variant)
     postings = lexical.Postings(chunks)
-    yield lexical.TERMS, [postings.terms(question) for question in pool.questions], len(chunks)
-    yield lexical.BM25, [postings.bm25(question) for question in pool.questions], len(chunks)
+    yield lexical.TERMS, [postings.terms(question) for question in pool.questions]
+    yield lexical.BM25, [postings.bm25(question) for question in pool.questions]
 
 
-def _rows(system: str, pool: Pool, answers: Sequence[Sequence[Hit]], chunks: int) -> list[dict[str, Any]]:
+def _rows(system: str, pool: Pool, answers: Sequence[Sequence[Hit]]) -> list[dict[str, Any]]:
     rows = []
     for tree in pool.trees:
         asked = [(q, scores(hits, q)) for q, hits in zip(pool.questions, answers, strict=True) if q.repo == tree.name]
@@ -74,7 +72,7 @@ def _rows(system: str, pool: Pool, answers: Sequence[Sequence[Hit]], chunks: int
         }
         rows.append(
             {"system": system, "setup": pool.setup, "repo": tree.name, "language": tree.language}
-            | {"questions": len(found), "chunks": chunks, "categories": categories}
+            | {"questions": len(found), "categories": categories}
             | {metric: round(mean([score[metric] for score in found]), 5) for metric in METRICS}
         )
     return rows

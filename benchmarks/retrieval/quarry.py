@@ -11,6 +11,7 @@ from uuid import UUID
 import numpy as np
 
 from benchmarks.retrieval.pools import Chunk, Hit, Pool, Question, Tree
+from benchmarks.retrieval.rows import ABLATION
 from benchmarks.retrieval.scoring import DEPTH
 from services.api.packtext import PackText
 from services.api.request import Mode, SearchRequest
@@ -54,7 +55,7 @@ PARTS = (
     Variant("dense only", Mode.SEMANTIC),
     Variant("both, no rules", off=tuple(rule for rule in RULES if rule not in _LISTS)),
 )
-RULES_OFF = tuple(Variant(f"without {rule}", off=(rule,)) for rule in RULES)
+RULES_OFF = tuple(Variant(f"{ABLATION}{rule}", off=(rule,)) for rule in RULES)
 
 
 class Remembering:

@@ -7,9 +7,9 @@ from typing import Any
 from benchmarks.retrieval import quarry, semble
 from benchmarks.retrieval.bootstrap import interval, mean
 from benchmarks.retrieval.charts import Bar, Group, bar_chart
-from benchmarks.retrieval.figures import select
 from benchmarks.retrieval.guard import JUDGED
 from benchmarks.retrieval.lexical import BM25, TERMS
+from benchmarks.retrieval.rows import ABLATION, is_ablation, rows_of, select
 from benchmarks.speed.records import Record
 from benchmarks.speed.report import fill
 
@@ -17,7 +17,6 @@ START, END = "<!-- quality:start -->", "<!-- quality:end -->"
 PAGE = "quality.md"
 _BASELINES = (semble.NAME, BM25, TERMS)
 _PARTS = tuple(variant.name for variant in quarry.PARTS)
-_RULES = tuple(variant.name for variant in quarry.RULES_OFF)
 _METRICS = {
     "ndcg": "NDCG@10 by chunk",
     "ndcg_file": "NDCG@10 by file",
@@ -71,7 +70,7 @@ def plots(records: Mapping[str, Record]) -> dict[str, str]:
     for scenario, metric in JUDGED.items():
         if scenario in records:
             drawn[f"quality-{scenario}.svg"] = _systems_plot(records[scenario], metric)
-    if any(row["system"] in _RULES for row in _rows(records, "labelled")):
+    if "labelled" in records and _ablations(records["labelled"]):
         drawn["quality-rules.svg"] = _rules_plot(records["labelled"])
     if "doc-comments" in records:
         drawn["quality-languages.svg"] = _languages_plot(records["doc-comments"])
@@ -93,8 +92,9 @@ def write_table(records: Mapping[str, Record], document: Path | None) -> None:
         print(summary(records))
 
 
-def _rows(records: Mapping[str, Record], scenario: str) -> list[dict[str, Any]]:
-    return records[scenario].runs if scenario in records else []
+def _ablations(record: Record) -> list[str]:
+    """Return the systems with one rule off, which may be rules that are gone by now."""
+    return sorted({system for systems in record.figures.values() for system in systems if is_ablation(system)})
 
 
 def _summary_row(record: Record, setup: str) -> str:
@@ -147,11 +147,11 @@ def _section(record: Record) -> list[str]:
         "",
     ]
     parts += _systems_table(record)
-    if any(category for row in record.runs for category in row["categories"]):
+    if _categories(record) != [""]:
         parts += _categories_table(record)
     parts += _languages_table(record, JUDGED[record.scenario])
     parts += ["![languages](quality-languages.svg)", ""] if record.scenario == "doc-comments" else []
-    if any(row["system"] in _RULES for row in record.runs):
+    if _ablations(record):
         parts += _rules_table(record)
         parts += ["![rules](quality-rules.svg)", ""] if record.scenario == "labelled" else []
     return parts
@@ -171,7 +171,7 @@ def _systems_table(record: Record) -> list[str]:
 
 
 def _categories_table(record: Record) -> list[str]:
-    categories = sorted({category for row in record.runs for category in row["categories"]})
+    categories = _categories(record)
     parts = ["| NDCG@10 by chunk | " + " | ".join(categories) + " |", "| --- |" + " ---: |" * len(categories)]
     for setup, systems in record.figures.items():
         for system in (quarry.NAME, *_BASELINES):
@@ -179,6 +179,11 @@ def _categories_table(record: Record) -> list[str]:
                 values = (f"{systems[system]['categories'].get(category, 0):.3f}" for category in categories)
                 parts.append(f"| {setup}: {_named(system)} | " + " | ".join(values) + " |")
     return [*parts, ""]
+
+
+def _categories(record: Record) -> list[str]:
+    [systems, *_] = record.figures.values()
+    return list(systems[quarry.NAME]["categories"])
 
 
 def _languages_table(record: Record, metric: str) -> list[str]:
@@ -204,7 +209,7 @@ def _rules_table(record: Record) -> list[str]:
         "| rule | " + " | ".join(setups) + " |",
         "| --- |" + " ---: |" * len(setups),
     ]
-    for system in _RULES:
+    for system in _ablations(record):
         losses = (_loss(record, setup, system, metric) for setup in setups)
         cells = (f"{bar.value:+.4f} ({bar.low:+.4f} to {bar.high:+.4f})" for bar in losses)
         parts.append(f"| {system.removeprefix('without ')} | " + " | ".join(cells) + " |")
@@ -244,8 +249,8 @@ def _languages_plot(record: Record) -> str:
 def _rules_plot(record: Record) -> str:
     metric = JUDGED[record.scenario]
     groups = [
-        Group(system.removeprefix("without "), tuple(_loss(record, setup, system, metric) for setup in record.figures))
-        for system in _RULES
+        Group(system.removeprefix(ABLATION), tuple(_loss(record, setup, system, metric) for setup in record.figures))
+        for system in _ablations(record)
     ]
     return bar_chart(f"what {_METRICS[metric]} loses without each rule", groups, digits=4)
 
@@ -261,8 +266,9 @@ def _language_bar(record: Record, setup: str, system: str, language: str) -> Bar
 
 
 def _loss(record: Record, setup: str, system: str, metric: str) -> Bar:
-    whole = {row["repo"]: row[metric] for row in select(record.runs, setup, quarry.NAME)}
-    losses = [whole[row["repo"]] - row[metric] for row in select(record.runs, setup, system)]
+    rows = rows_of(record)
+    whole = {row["repo"]: row[metric] for row in select(rows, setup, quarry.NAME)}
+    losses = [whole[row["repo"]] - row[metric] for row in select(rows, setup, system)]
     low, high = interval(losses)
     return Bar(setup, mean(losses), low, high)
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from benchmarks.retrieval.pools import Hit, Question, Target
 
 DEPTH = 10
+METRICS = ("ndcg", "ndcg_file", "mrr", "recall")
 
 
 def covers(hit: Hit, target: Target, repo: str) -> bool:

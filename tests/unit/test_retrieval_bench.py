@@ -25,6 +25,7 @@ from benchmarks.retrieval.packages import Package, sources
 from benchmarks.retrieval.pools import Chunk, Hit, Question, Suite, Target, Tree
 from benchmarks.retrieval.quarry import PARTS, RULES_OFF, WHOLE, Remembering
 from benchmarks.retrieval.registries import archive
+from benchmarks.retrieval.rows import packed, rows_of
 from benchmarks.retrieval.scoring import by_file, scores
 from benchmarks.retrieval.sentences import question
 from benchmarks.speed.records import Record
@@ -328,7 +329,7 @@ def test_every_rule_can_be_left_out_alone_and_all_together():
 
 def _row(repo: str, value: float, system: str = "quarry", setup: str = "single") -> dict:
     scored = dict.fromkeys(("ndcg", "ndcg_file", "mrr", "recall"), value)
-    about = {"system": system, "setup": setup, "repo": repo, "language": "go", "questions": 2, "chunks": 9}
+    about = {"system": system, "setup": setup, "repo": repo, "language": "go", "questions": 2}
     return {**about, "categories": {"symbol": [value, 2]}, **scored}
 
 
@@ -336,12 +337,22 @@ def _record(rows: list[dict], scenario: str = "labelled") -> Record:
     return Record(
         scenario=scenario,
         figures=figures(rows),
-        runs=rows,
+        runs=packed(rows),
         corpus={"model": {"model": "static/abc"}},
         machine={"cpu": "Some CPU", "cores": 2},
         source={"commit": "0123456789abcdef", "dirty": False},
         taken_at="2026-01-02T03:04:05Z",
     )
+
+
+def test_rows_are_stored_and_read_back():
+    rows = [_row("a", 0.5), _row("b", 0.25, setup="pooled"), _row("a", 0.4, "semble 0.7")]
+    ablation = _row("a", 0.4, "without path")
+
+    read = rows_of(_record([*rows, ablation]))
+
+    assert sorted(read[:3], key=str) == sorted(rows, key=str)
+    assert read[3] == ablation | {"categories": {}}
 
 
 def test_figures_are_means_over_repositories_and_over_questions_of_a_category():
@@ -396,7 +407,7 @@ def _measured() -> dict[str, Record]:
     ranking = {"chunks": 100_000, "queries": 5, "ranking_ms": {"p50": 1, "p95": 12.5, "p99": 3}}
     ranking["search_ms"] = ranking["ranking_ms"]
     records = {name: _record(rows, name) for name in ("labelled", "doc-comments")}
-    return {**records, "ranking": replace(_record([], "ranking"), figures=ranking)}
+    return {**records, "ranking": replace(_record([], "ranking"), figures=ranking, runs=[])}
 
 
 def test_the_readme_table_names_limits_misses_and_the_peer():
