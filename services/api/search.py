@@ -15,13 +15,14 @@ from services.api.patterns import literal, regex
 from services.api.permalink import Place, permalink
 from services.api.ranking import Ranked
 from services.api.request import Mode, SearchRequest
+from services.api.rerank import Judge
 from services.api.scan import Found, Sources, scan
 from services.api.scope import Scope, scope_of
 from services.core.catalog import Catalog
 from services.core.errors import CorruptData, NotFound
 from services.core.ledger import Ledger
 from services.core.pack import read_text
-from services.core.ports import BlobStore, Embedder, VectorReader
+from services.core.ports import BlobStore, Embedder, Reranker, VectorReader
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +46,8 @@ class Searcher:
         scan_timeout_s: float = 10.0,
         page_url: str = "",
         schema: str = "",
+        reranker: Reranker | None = None,
+        rerank_depth: int = 20,
     ) -> None:
         self.barrier = barrier or ReadBarrier()
         self.live = Live(catalog, ledger, blobs, schema)
@@ -52,6 +55,7 @@ class Searcher:
         self._sources = Sources(WordLookup(blobs), self.packs)
         self.vectors = vectors
         self.retriever = Retriever(embedder, vectors)
+        self._judge = Judge(reranker, rerank_depth) if reranker else None
         self._blobs = blobs
         self._scan_timeout_s = scan_timeout_s
         self._page_url = page_url
@@ -77,6 +81,8 @@ class Searcher:
 
     def _rank(self, request: SearchRequest, scope: Scope) -> SearchResult:
         ranked = self.retriever.ranked(request, scope)
+        if self._judge and request.mode is Mode.HYBRID:
+            ranked = self._judge.order(request.query, ranked, self._text)
         damaged = 0
         hits: list[Hit] = []
         for each in islice(ranked, request.offset, None):

@@ -76,6 +76,13 @@ class Embedder(Protocol):
         """Return float32[len(texts), dim], unit rows, finite; a text without a known word gives a fixed unit row."""
 
 
+class Reranker(Protocol):
+    """Texts against a query, by a larger model than the one that found them."""
+
+    def scores(self, query: str, texts: Sequence[str]) -> np.ndarray:
+        """Return float32[len(texts)] in [-1, 1], higher for what answers better; comparable within one call."""
+
+
 class Source(Protocol):
     """A tree of files at one revision."""
 

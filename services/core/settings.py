@@ -13,6 +13,12 @@ from services.core.errors import InvalidRequest
 _REPOSITORY_ROOT = Path(__file__).resolve().parents[2]
 
 
+_AT_LEAST_ONE = (
+    *("cache_size_mb", "max_file_bytes", "batch_bytes", "max_attempts", "shard_points", "max_open_jobs"),
+    "rerank_depth",
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """Settings; each field is ``QUARRY_<NAME>`` in the environment, or in the file that ``QUARRY_<NAME>_FILE`` names.
@@ -22,6 +28,8 @@ class Settings:
     embedder: ``static``, ``onnx`` or ``triton``.
     onnx_provider: what the onnx embedder computes on, ``cpu`` or ``cuda``.
     model: folder of the model for that embedder; empty means the shipped one.
+    rerank: ``off``, ``onnx`` or ``triton``: the transformer that judges the first hits of a search again.
+    rerank_depth: how many of them.
     cache: whether embeddings are cached at all.
     cache_size_mb: limit of the embedding cache, 10^6 bytes; least recently used go first.
     max_file_bytes: larger files are skipped (Sourcegraph's limit is the same 1 MiB).
@@ -58,6 +66,8 @@ class Settings:
     embedder: str = "static"
     onnx_provider: str = "cpu"
     model: str = ""
+    rerank: str = "off"
+    rerank_depth: int = 20
     cache: bool = True
     cache_size_mb: int = 1000
     max_file_bytes: int = 1 << 20
@@ -134,9 +144,11 @@ class Settings:
     def _checked(self) -> "Settings":
         if self.embedder not in ("static", "onnx", "triton"):
             raise InvalidRequest(f"QUARRY_EMBEDDER={self.embedder!r} is unknown; use 'static', 'onnx' or 'triton'")
+        if self.rerank not in ("off", "onnx", "triton"):
+            raise InvalidRequest(f"QUARRY_RERANK={self.rerank!r} is unknown; use 'off', 'onnx' or 'triton'")
         if self.onnx_provider not in ("cpu", "cuda"):
             raise InvalidRequest(f"QUARRY_ONNX_PROVIDER={self.onnx_provider!r} is unknown; use 'cpu' or 'cuda'")
-        for name in ("cache_size_mb", "max_file_bytes", "batch_bytes", "max_attempts", "shard_points", "max_open_jobs"):
+        for name in _AT_LEAST_ONE:
             if getattr(self, name) < 1:
                 raise InvalidRequest(f"QUARRY_{name.upper()}={getattr(self, name)} must be at least 1")
         for name in ("parse_timeout_s", "scan_timeout_s", "lease_s", "resend_s", "sweep_s", "search_grace_s"):

@@ -1,11 +1,13 @@
 """The one module that knows concrete adapters: it turns settings into ports."""
 
 import json
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from services.core.errors import CorruptData, InvalidRequest, NotFound, Unavailable
-from services.core.ports import BlobStore, Embedder, EmbeddingCache
+from services.core.ports import BlobStore, Embedder, EmbeddingCache, Reranker
 from services.core.settings import Settings
 from services.core.versions import SPARSE_VERSION, SPLITTER_VERSION, static_model_id
 
@@ -136,6 +138,23 @@ def open_embedder(settings: Settings, *, threads: int = 1, urgent: bool = False)
     from services.core.adapters.static import StaticEmbedder
 
     return StaticEmbedder(settings.static_model)
+
+
+def open_reranker(settings: Settings, cache: Callable[[], EmbeddingCache]) -> Reranker | None:
+    """Return the re-ranker the settings name, None if that is off; `cache` opens the one that it remembers texts in.
+
+    Raises:
+        Unavailable: its model is not there, or its packages are not installed.
+    """
+    if settings.rerank == "off":
+        return None
+    from services.core.adapters.rerank_cosine import CosineReranker
+
+    # QUARRY_MODEL is the embedder's: the folder of a static one holds no transformer.
+    model = "" if settings.embedder == "static" else settings.model
+    chosen = replace(settings, embedder=settings.rerank, model=model)
+    # Somebody waits for it: one thread per core.
+    return CosineReranker(open_embedder(chosen, threads=0, urgent=True), cache())
 
 
 def _open_triton(settings: Settings, *, urgent: bool) -> Embedder:
