@@ -6,7 +6,7 @@ from uuid import UUID
 
 import numpy as np
 
-from services.api.fusion import fuse, scale
+from services.api.fusion import blend, fuse, scale
 from services.api.query import Query, last_name, understand
 from services.api.ranking import Candidate, Ranked, rank
 from services.api.request import Mode, SearchRequest
@@ -60,7 +60,7 @@ class Retriever:
         lists: list[tuple[float, _Ranking]] = [(dense_weight, found.dense), (sparse_weight, found.sparse)]
         for name in query.names[:_MAX_NAMES]:
             lists.append((weights.definitions, self._sparse(symbol_query(name), scope, _DEFINITION_CANDIDATES)))
-        fused = scale(fuse(lists))
+        fused = blend(scale(fuse(lists)), found.sparse, weights.lexical_score)
         best = heapq.nsmallest(_depth(scope), fused.items(), key=lambda item: (-item[1], item[0]))
         chunks = self._chunks([point for point, _ in best], scope)
         return [Candidate(chunks[point], score) for point, score in best if point in chunks]

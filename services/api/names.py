@@ -16,7 +16,7 @@ _DEFINES_OTHER_CASE = 0.8
 # `parser.py` that defines Parser is its home, other definitions are overloads or stand-ins.
 _DEFINES_IN_ITS_FILE = 1.5
 # A name within a longer query may be incidental.
-_DEFINES_WITHIN_WORDS = 0.3
+_DEFINES_WITHIN_WORDS = 0.15
 # A name of one word is said by accident more often than one of two.
 _SURE_WORDS = 2
 

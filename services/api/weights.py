@@ -12,7 +12,7 @@ class Weights:
     """What each rule weighs; the defaults are what searches use.
 
     dense, sparse, definitions: the lists of candidates in the fusion, for a query of words. dense_symbol,
-    sparse_symbol: the same for a query that is one identifier. The rest are boosts and factors by the name
+    sparse_symbol: the same for a query that is one identifier. lexical_score: what scores add to ranks. The rest are boosts and factors by the name
     under which a hit's explanation shows them.
     """
 
@@ -23,14 +23,16 @@ class Weights:
     dense_symbol: float = 0.6
     sparse_symbol: float = 1.4
     # Chunks that define a name of the query must at least be candidates.
-    definitions: float = 0.5
+    definitions: float = 0.25
+    # The share of the best lexical score, beside the ranks.
+    lexical_score: float = 0.4
 
     # A definition of the very name asked for beats whatever only mentions it, in every list.
     defines: float = 2.0
     # All words of the query in the path. Lexical search knows the path too; this is what it leaves over.
     path: float = 0.5
     # All words of the file's own name in the query.
-    subject: float = 0.3
+    subject: float = 0.5
     # All words of the query in the names that the chunk defines or lies in.
     name: float = 0.3
     # All words of one defined name in the query.
@@ -38,7 +40,7 @@ class Weights:
     # All words of the innermost name that the chunk lies in, in the query.
     symbol: float = 0.2
     # All words of the query in the names or the path of the chunk, words that few candidates have counting more.
-    cover: float = 0.3
+    cover: float = 0.35
     # The same for all candidates of the file together.
     file_cover: float = 0.4
     # The file that has most of the fused score.
@@ -66,7 +68,7 @@ class Weights:
     # A header or type declaration whose implementation is a candidate too.
     declaration: float = 0.8
     # Each further chunk of a file counts this much of the one before.
-    same_file: float = 0.5
+    same_file: float = 0.7
 
     def of_kind(self, kind: str) -> float:
         """Return the factor of a kind of file."""
@@ -84,6 +86,7 @@ _OFF: dict[str, dict[str, float]] = {
     "dense": {"dense": 0.0, "dense_symbol": 0.0},
     "sparse": {"sparse": 0.0, "sparse_symbol": 0.0},
     "definitions": {"definitions": 0.0},
+    "lexical_score": {"lexical_score": 0.0},
 }
 _OFF |= {rule: {rule: 0.0} for rule in BOOSTS} | {rule: {rule: 1.0} for rule in FACTORS}
 _OFF["kind"] = dict.fromkeys(_KINDS, 1.0)

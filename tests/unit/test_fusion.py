@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.api.fusion import K, fuse, scale
+from services.api.fusion import K, blend, fuse, scale
 
 A, B, C = (UUID(int=i) for i in range(3))
 
@@ -36,3 +36,23 @@ def test_scaled_scores_lie_between_0_and_1_and_keep_their_order(rankings):
 
     assert all(0 < score <= 1 for score in scaled.values())
     assert sorted(fused, key=fused.get) == sorted(scaled, key=scaled.get)
+
+
+def test_a_point_far_ahead_in_the_lexical_list_overtakes_and_one_that_is_just_ahead_does_not():
+    fused = {A: 1.0, B: 0.9, C: 0.2}
+
+    ahead = blend(fused, [(B, 30.0), (A, 3.0)], 0.4)
+    close = blend(fused, [(B, 30.0), (A, 29.0)], 0.4)
+
+    assert ahead[B] == 1.0 > ahead[A]
+    assert close[A] == 1.0 > close[B]
+
+
+def test_scores_that_are_off_or_missing_change_nothing():
+    fused = {A: 1.0, B: 0.5}
+
+    assert blend(fused, [(B, 30.0)], 0.0) == blend(fused, [], 0.4) == fused
+
+
+def test_a_list_of_no_weight_has_no_candidates():
+    assert fuse([(0.0, [(A, 1.0)]), (1.0, [(B, 1.0)])]).keys() == {B}

@@ -96,7 +96,7 @@ def test_a_part_of_an_index_file_that_defines_nothing_ranks_lower():
 
 def test_further_chunks_of_a_file_make_room_for_other_files():
     hits = ranked(
-        "x", *(Candidate(chunk("a.py", ordinal=i), 1 - i / 100) for i in range(3)), Candidate(chunk("b.py"), 0.7)
+        "x", *(Candidate(chunk("a.py", ordinal=i), 1 - i / 100) for i in range(3)), Candidate(chunk("b.py"), 0.9)
     )
 
     assert hits[:2] == ["a.py", "b.py"]
