@@ -1,26 +1,29 @@
 """``make model``: the static model from public packages, in steps whose results are kept and used again.
 
-fetch and extract pairs -> clean -> distil -> train -> export -> evaluate. Under an hour on two cores, most of it
-fetching and parsing; a second run with the same packages and seed begins where something changed.
+fetch and extract pairs -> clean -> distil -> add words of code -> train -> export -> evaluate. Under an hour on two
+cores, most of it fetching and parsing; a second run with the same packages and seed begins where something changed.
 """
 
 import argparse
 import json
 import sys
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import asdict
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 from blake3 import blake3
 
 from models.bags import Bagger
-from models.distill import distilled, quantise, write
+from models.distill import RECIPE_VERSION, distilled, quantise, write
 from models.evaluate import labelled, ndcg, reciprocal_ranks
 from models.pairs import Pair
 from models.sample import Samples
 from models.steps import WORK, clean, extracted
 from models.train import Schedule, train
+from models.vocabulary import extended
 from services.core.adapters.static import StaticModel, load_model
 from services.core.errors import QuarryError
 
@@ -44,12 +47,11 @@ def counts(pairs: list[Pair]) -> dict[str, dict[str, int]]:
     }
 
 
-def tuned(pieces: dict[str, int], table: np.ndarray, pairs: list[Pair], schedule: Schedule, key: str) -> np.ndarray:
-    """Return the tuned table, from the store if these pairs were trained on before."""
+def tuned(table: np.ndarray, samples: Callable[[], Samples], schedule: Schedule, key: str) -> np.ndarray:
+    """Return the tuned table, from the store if it was made before."""
     kept = WORK / "tables" / f"{key}.npy"
     if not kept.exists():
-        samples = Samples(pairs, Bagger(pieces), schedule.seed)
-        made = train(table, samples.draw, schedule)
+        made = train(table, samples().draw, schedule)
         kept.parent.mkdir(parents=True, exist_ok=True)
         part = kept.with_suffix(".part.npy")
         np.save(part, made)
@@ -58,18 +60,23 @@ def tuned(pieces: dict[str, int], table: np.ndarray, pairs: list[Pair], schedule
     return found
 
 
-def make(schedule: Schedule, folder: Path) -> dict[str, object]:
-    """Make the model in `folder` and return what it was made from."""
+def make(schedules: list[Schedule], folder: Path) -> tuple[dict[str, object], list[Path]]:
+    """Make a model for each schedule, the first in `folder`; return what they were made from, and their folders."""
     pairs = clean()
-    pieces, table = distilled()
     data = data_digest(pairs)
-    print(f"{len(pairs)} pairs of {len(counts(pairs))} languages, digest {data[:12]}")
-    key = blake3(json.dumps([data, asdict(schedule), blake3(table.tobytes()).hexdigest()]).encode()).hexdigest()[:24]
-    numbers = {piece: number for number, piece in enumerate(pieces)}
-    made = tuned(numbers, table.astype(np.float32), pairs, schedule, key)
-    source = {"data_digest": data, "pairs": len(pairs), "schedule": asdict(schedule)}
-    print(f"{folder}: {len(pieces)} pieces, digest {write(folder, pieces, *quantise(made), made_from=source)}")
-    return source | {"languages": counts(pairs)}
+    print(f"{len(pairs)} pairs of {len(counts(pairs))} languages, digest {data[:12]}", flush=True)
+    pieces, table = extended(*distilled(), (f"{pair.code} {pair.text}" for pair in pairs))
+    before = blake3(table.astype(np.float32).tobytes()).hexdigest()
+    samples = cache(lambda: Samples(pairs, Bagger({piece: number for number, piece in enumerate(pieces)})))
+    folders: list[Path] = []
+    for schedule in schedules:
+        key = blake3(json.dumps([RECIPE_VERSION, data, before, asdict(schedule)]).encode()).hexdigest()[:24]
+        made = tuned(table.astype(np.float32), samples, schedule, key)
+        source: dict[str, object] = {"data_digest": data, "pairs": len(pairs), "schedule": asdict(schedule)}
+        folders.append(folder if not folders else WORK / f"seed-{schedule.seed}")
+        digest = write(folders[-1], pieces, *quantise(made), made_from=source)
+        print(f"{folders[-1]}: {len(pieces)} pieces, digest {digest}", flush=True)
+    return {"data_digest": data, "pairs": len(pairs), "languages": counts(pairs)}, folders
 
 
 def distilled_model() -> StaticModel:
@@ -80,16 +87,15 @@ def distilled_model() -> StaticModel:
     return StaticModel("distilled", "0" * 64, numbers, np.rint(packed.astype(np.float32) * scales[:, None]))
 
 
-def evaluate(folder: Path, labels: Path | None, trees: Path | None) -> dict[str, object]:
-    """Measure the model beside the one it was tuned from; by labels too where they are given."""
-    models = {"distilled": distilled_model(), "tuned": load_model(folder)}
+def evaluate(models: dict[str, StaticModel], labels: Path | None, trees: Path | None) -> dict[str, object]:
+    """Measure models side by side on the packages held out, and by labels where they are given."""
     held_out = list(extracted(held_out=True))
-    found: dict[str, object] = {name: {"mrr": reciprocal_ranks(model, held_out)} for name, model in models.items()}
+    found: dict[str, object] = {f"{name} mrr": reciprocal_ranks(model, held_out) for name, model in models.items()}
     if labels and trees:
         repositories = labelled(labels / "labels", trees, labels / "repos.json")
         for name, model in models.items():
             figures = ndcg(model, repositories)
-            found[f"{name} labelled"] = {"mean": float(np.mean(list(figures.values()))), "ndcg": figures}
+            found[f"{name} ndcg"] = {"mean": float(np.mean(list(figures.values())))} | figures
     return found
 
 
@@ -97,17 +103,19 @@ def main(arguments: list[str]) -> int:
     """Make the model, measure it, and return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=SHIPPED)
-    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--seeds", type=int, default=1, help="how many to train; the first is kept, all measured")
     parser.add_argument("--labels", type=Path, help="folder with labels/NAME.json and repos.json")
     parser.add_argument("--trees", type=Path, help="folder with the labelled repositories, each at NAME")
     chosen = parser.parse_args(arguments)
     try:
-        made = make(Schedule(seed=chosen.seed), chosen.out)
-        figures = made | evaluate(chosen.out, chosen.labels, chosen.trees)
+        figures, folders = make([Schedule(seed=seed) for seed in range(1, chosen.seeds + 1)], chosen.out)
+        models = {"distilled": distilled_model()}
+        models |= {f"seed {seed}": load_model(folder) for seed, folder in enumerate(folders, 1)}
+        figures |= evaluate(models, chosen.labels, chosen.trees)
     except QuarryError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_status
-    (WORK / f"figures-{chosen.seed}.json").write_text(json.dumps(figures, indent=2) + "\n")
+    (WORK / "figures.json").write_text(json.dumps(figures, indent=2) + "\n")
     print(json.dumps(figures, indent=2))
     return 0
 

@@ -18,7 +18,7 @@ class Schedule:
     """How to train; `rate` is in units of the table's root mean square."""
 
     seed: int = 1
-    epochs: int = 3
+    epochs: int = 1
     batch: int = 512
     rate: float = 0.05
     temperature: float = 0.05

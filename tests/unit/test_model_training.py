@@ -10,6 +10,7 @@ from models.evaluate import labelled, ndcg, reciprocal_ranks
 from models.pairs import Pair
 from models.sample import Samples, mixed
 from models.train import Schedule, _gradient, _side, _softmax, train
+from models.vocabulary import MIN_COUNT, extended
 from services.core.adapters.static import StaticModel
 from services.core.tokens import Ragged, offsets
 
@@ -91,7 +92,7 @@ def test_the_same_seed_gives_the_same_table():
 def test_rows_no_pair_has_stay_as_they_were():
     few = bags([[0], [1]] * 8), bags([[2], [3]] * 8)
 
-    after = train(random_table(), lambda _random: few, Schedule(batch=4), quiet)
+    after = train(random_table(), lambda _random: few, Schedule(epochs=3, batch=4), quiet)
 
     assert after[4:] == pytest.approx(random_table()[4:], rel=1e-5)
     assert not np.allclose(after[:4], random_table()[:4], rtol=1e-3)
@@ -107,7 +108,7 @@ def test_each_row_is_taken_from_the_form_that_was_drawn():
 
 def test_samples_are_drawn_by_the_seed_and_hide_names():
     pairs = [Pair("python", "ball", "cest joke it", "ball king", False)] * 200
-    samples = Samples(pairs, Bagger(PIECES), seed=1)
+    samples = Samples(pairs, Bagger(PIECES))
 
     first, again = (samples.draw(np.random.default_rng(5)) for _ in range(2))
 
@@ -132,3 +133,24 @@ def test_labelled_queries_are_scored_by_the_file_they_want(tmp_path):
     found = ndcg(model, labelled(tmp_path / "labels", tmp_path / "trees", tmp_path / "repos.json"))
 
     assert found == {"tiny": pytest.approx(0.5)}
+
+
+def test_frequent_words_that_are_cut_get_a_piece_that_begins_as_their_sum():
+    texts = ["ballest ballest ball"] * MIN_COUNT + ["cestoke"]
+    pieces = [*WORDS, "##est", "##oke"]
+    table = np.random.default_rng(1).standard_normal((len(pieces), 4))
+
+    longer, grown = extended(pieces, table, texts)
+
+    assert longer == [*pieces, "ballest"]
+    assert np.array_equal(grown[:-1], table)
+    assert grown[-1] == pytest.approx(table[PIECES["ball"]] + table[len(WORDS)])
+
+
+def test_the_vocabulary_never_outgrows_its_limit(monkeypatch):
+    monkeypatch.setattr("models.vocabulary.MAX_PIECES", len(WORDS) + 3)
+    pieces = [*WORDS, "##est", "##oke"]
+
+    longer, _ = extended(pieces, np.ones((len(pieces), 4)), ["ballest balloke kingest"] * MIN_COUNT)
+
+    assert len(longer) == len(WORDS) + 3
