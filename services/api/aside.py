@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from services.api.words import split_words
-from services.core.payload import StoredChunk
 
 
 def _words(text: str) -> frozenset[str]:
@@ -73,18 +72,20 @@ def is_platform(path: str, said: frozenset[str]) -> bool:
     return bool(tokens(path) & _PLATFORMS) and not said & _PLATFORMS
 
 
-def is_older(chunk: StoredChunk, beside: Siblings, said: frozenset[str]) -> bool:
-    """Tell whether a newer version of the chunk's folder is among the candidates (`v3` beside `v4`)."""
-    found = _version(chunk.path)
+def is_older(file: tuple[str, str], beside: Siblings, said: frozenset[str]) -> bool:
+    """Tell whether a newer version of a (repo, path)'s folder is among the candidates (`v3` beside `v4`)."""
+    repo, path = file
+    found = _version(path)
     if found is None or f"v{found[1]}" in said:
         return False
-    return found[1] < beside.newest.get((chunk.repo, found[0]), 0)
+    return found[1] < beside.newest.get((repo, found[0]), 0)
 
 
-def is_declaration(chunk: StoredChunk, beside: Siblings) -> bool:
-    """Tell whether a chunk is of a header or type declaration whose implementation is among the candidates."""
-    name, ext = _name_and_extension(chunk.path)
-    return ext in _DECLARATIONS and bool(_DECLARATIONS[ext] & beside.extensions.get((chunk.repo, name), frozenset()))
+def is_declaration(file: tuple[str, str], beside: Siblings) -> bool:
+    """Tell whether a (repo, path) is a header or type declaration whose implementation is among the candidates."""
+    repo, path = file
+    name, ext = _name_and_extension(path)
+    return ext in _DECLARATIONS and bool(_DECLARATIONS[ext] & beside.extensions.get((repo, name), frozenset()))
 
 
 @lru_cache(maxsize=10_000)
@@ -93,11 +94,13 @@ def tokens(text: str) -> frozenset[str]:
     return frozenset(_WORD.findall(text.lower())) | frozenset(split_words(text))
 
 
+@lru_cache(maxsize=10_000)
 def _version(path: str) -> tuple[str, int] | None:
     found = _VERSION.search(path)
     return (path[: found.start()], int(found[1])) if found else None
 
 
+@lru_cache(maxsize=10_000)
 def _name_and_extension(path: str) -> tuple[str, str]:
     name = path.rpartition("/")[2]
     if name.endswith(".d.ts"):

@@ -4,6 +4,7 @@ A word that every candidate has tells them apart no more than one that none has.
 """
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 File = tuple[str, str]
@@ -11,11 +12,15 @@ File = tuple[str, str]
 
 def cover(words: Sequence[str], said: Sequence[frozenset[str]]) -> list[float]:
     """Return the weighted share of `words` in each of `said`, words that fewer of them have counting more."""
-    has = [[word in each for word in words] for each in said]
-    found = [sum(column) for column in zip(*has, strict=True)]
-    weights = [math.log(1 + len(said) / (0.5 + n)) for n in found]
-    total = sum(weights) or 1.0
-    return [sum(w for w, there in zip(weights, row, strict=True) if there) / total for row in has]
+    if not words or not said:
+        return [0.0] * len(said)
+    wanted = frozenset(words)
+    has = [wanted & each for each in said]
+    found = Counter(word for each in has for word in each)
+    weights = {word: math.log(1 + len(said) / (0.5 + found[word])) for word in words}
+    total = sum(weights.values())
+    # In the order of the query, so that a sum doesn't depend on how a set is ordered.
+    return [sum(weights[word] for word in words if word in each) / total if each else 0.0 for each in has]
 
 
 def of_files(files: Sequence[File], said: Sequence[frozenset[str]]) -> list[frozenset[str]]:

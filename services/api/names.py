@@ -42,7 +42,7 @@ def name_boost(query: Query, names: frozenset[str]) -> float:
     """Return the share of the query's words that are in `names`, those of a chunk."""
     if query.symbol or not query.words:
         return 0.0
-    return sum(word in names for word in query.words) / len(query.words)
+    return len(names.intersection(query.words)) / len(query.words)
 
 
 def title_boost(query: Query, defines: Sequence[str]) -> float:
@@ -51,7 +51,7 @@ def title_boost(query: Query, defines: Sequence[str]) -> float:
         return 0.0
     best = 0.0
     for words in map(one_name, defines):
-        said = sum(word in words for word in query.words)
+        said = len(words.intersection(query.words))
         if said:
             best = max(best, said / len(words) * min(1.0, said / _SURE_WORDS))
     return best
@@ -62,7 +62,7 @@ def symbol_boost(query: Query, symbol: str) -> float:
     words = one_name(symbol.rpartition(".")[2])
     if query.symbol or not words:
         return 0.0
-    return sum(word in words for word in query.words) / len(words)
+    return len(words.intersection(query.words)) / len(words)
 
 
 def chunk_names(chunk: StoredChunk) -> frozenset[str]:

@@ -11,6 +11,9 @@ from services.api.paths import PathWords, path_words
 from services.api.query import Query
 from services.api.words import split_words, stem
 
+# Shorter words begin too many others.
+_LEAST_ALIKE = 4
+
 
 def path_boost(query: Query, path: PathWords, rarity: Mapping[str, float]) -> float:
     """Return the weighted share of the query's words that are in the path, rare ones counting more."""
@@ -27,17 +30,19 @@ def coverage(word: str, path: PathWords) -> float:
     weight = path.weights.get(word)
     if weight is not None:
         return weight
-    if len(word) < 4:
-        return 0.0
-    near = (w for key, w in path.weights.items() if len(key) > 3 and (key.startswith(word) or word.startswith(key)))
-    return 0.5 * max(near, default=0.0)
+    best = 0.0
+    if len(word) >= _LEAST_ALIKE:
+        for key, near in path.weights.items():
+            if near > best and len(key) >= _LEAST_ALIKE and (key.startswith(word) or word.startswith(key)):
+                best = near
+    return 0.5 * best
 
 
 def subject_boost(query: Query, path: PathWords) -> float:
     """Return how much of the file's own name the query says: all of `response.py` for "response headers"."""
     if query.symbol or not path.subject:
         return 0.0
-    return sum(word in path.subject for word in query.words) / len(path.subject)
+    return len(path.subject.intersection(query.words)) / len(path.subject)
 
 
 def repo_boost(query: Query, repo: str) -> float:

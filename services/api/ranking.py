@@ -12,8 +12,10 @@ from dataclasses import dataclass, field
 from services.api import aside, evidence, names, places
 from services.api.paths import PathWords, path_words
 from services.api.query import Query
-from services.api.weights import DEFAULT, Weights
+from services.api.weights import BOOSTS, DEFAULT, Weights
 from services.core.payload import StoredChunk
+
+_Scored = tuple[StoredChunk, float, dict[str, float]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +40,16 @@ def rank(
 ) -> list[Ranked]:
     """Order `candidates`, best first; equal scores by repository, path and place in the file."""
     boosts, factors = _boosts(query, candidates, repos_in_scope), _factors(query, candidates, weights)
+    worth = {rule: float(getattr(weights, rule)) for rule in BOOSTS}
     scored = []
     for candidate, values, by in zip(candidates, boosts, factors, strict=True):
-        added = {"fused": candidate.fused} | {rule: getattr(weights, rule) * value for rule, value in values.items()}
-        score = sum(added.values()) * math.prod(by.values())
-        scored.append(Ranked(candidate.chunk, score, added | by))
-    return spread(sorted(scored, key=_order), weights.same_file)
+        rules = {"fused": candidate.fused}
+        for rule, value in values.items():
+            rules[rule] = worth[rule] * value
+        score = sum(rules.values()) * math.prod(by.values())
+        rules.update(by)
+        scored.append((candidate.chunk, score, rules))
+    return _spread(sorted(scored, key=_order), weights.same_file)
 
 
 def kind_weight(query: Query, kind: str, weights: Weights = DEFAULT) -> float:
@@ -56,16 +62,16 @@ def only_passes_on(chunk: StoredChunk, path: PathWords) -> bool:
     return path.reexport and not chunk.defines
 
 
-def spread(ranked: Sequence[Ranked], same_file: float) -> list[Ranked]:
+def _spread(scored: Sequence[_Scored], same_file: float) -> list[Ranked]:
     """Lower each further chunk of a file, so that one file doesn't fill the page: by `same_file` each."""
     seen: dict[tuple[str, str], int] = {}
     spread_out = []
-    for hit in ranked:
-        file = (hit.chunk.repo, hit.chunk.path)
-        factor = same_file ** seen.get(file, 0)
+    for chunk, score, rules in scored:
+        file = (chunk.repo, chunk.path)
+        rules["same_file"] = same_file ** seen.get(file, 0)
         seen[file] = seen.get(file, 0) + 1
-        spread_out.append(Ranked(hit.chunk, hit.score * factor, {**hit.rules, "same_file": factor}))
-    return sorted(spread_out, key=_order)
+        spread_out.append((chunk, score * rules["same_file"], rules))
+    return [Ranked(*each) for each in sorted(spread_out, key=_order)]
 
 
 def _boosts(query: Query, candidates: Sequence[Candidate], repos_in_scope: int) -> list[dict[str, float]]:
@@ -78,7 +84,8 @@ def _boosts(query: Query, candidates: Sequence[Candidate], repos_in_scope: int) 
         path: (places.path_boost(query, words, rarity), places.subject_boost(query, words))
         for path, words in of_path.items()
     }
-    named = {repo: repos_in_scope > 1 and places.repo_boost(query, repo) for repo, _ in files}
+    repos = {repo for repo, _ in files}
+    named = {repo: places.repo_boost(query, repo) if repos_in_scope > 1 else 0.0 for repo in repos}
     in_names = [names.chunk_names(c.chunk) for c in candidates]
     said = [here | of_path[path].words for here, (_, path) in zip(in_names, files, strict=True)]
     words = () if query.symbol else query.words
@@ -96,7 +103,7 @@ def _boosts(query: Query, candidates: Sequence[Candidate], repos_in_scope: int) 
             "cover": covers[i],
             "file_cover": file_covers[i],
             "coherence": coherent.get(file, 0.0),
-            "repo": float(named[file[0]]),
+            "repo": named[file[0]],
             "asked": float(candidate.chunk.kind in query.asks_for),
         }
         for i, (candidate, file) in enumerate(zip(candidates, files, strict=True))
@@ -106,20 +113,28 @@ def _boosts(query: Query, candidates: Sequence[Candidate], repos_in_scope: int) 
 def _factors(query: Query, candidates: Sequence[Candidate], weights: Weights) -> list[dict[str, float]]:
     """Return the factor of each multiplying rule for each candidate."""
     said = aside.tokens(query.text)
-    beside = aside.siblings({(c.chunk.repo, c.chunk.path) for c in candidates})
+    files = {(c.chunk.repo, c.chunk.path) for c in candidates}
+    beside = aside.siblings(files)
+    by_file = {file: _file_factors(file, said, beside, weights) for file in files}
     found = []
     for chunk in (c.chunk for c in candidates):
-        applies = {
-            "reexport": only_passes_on(chunk, path_words(chunk.path)),
-            "aside": aside.is_aside(chunk.path, said),
-            "platform": aside.is_platform(chunk.path, said),
-            "older": aside.is_older(chunk, beside, said),
-            "declaration": aside.is_declaration(chunk, beside),
-        }
-        factors = {rule: getattr(weights, rule) if does else 1.0 for rule, does in applies.items()}
-        found.append({"kind": kind_weight(query, chunk.kind, weights)} | factors)
+        reexport = weights.reexport if only_passes_on(chunk, path_words(chunk.path)) else 1.0
+        own = {"kind": kind_weight(query, chunk.kind, weights), "reexport": reexport}
+        found.append(own | by_file[chunk.repo, chunk.path])
     return found
 
 
-def _order(hit: Ranked) -> tuple[float, str, str, int]:
-    return (-hit.score, hit.chunk.repo, hit.chunk.path, hit.chunk.ordinal)
+def _file_factors(
+    file: tuple[str, str], said: frozenset[str], beside: aside.Siblings, weights: Weights
+) -> dict[str, float]:
+    return {
+        "aside": weights.aside if aside.is_aside(file[1], said) else 1.0,
+        "platform": weights.platform if aside.is_platform(file[1], said) else 1.0,
+        "older": weights.older if aside.is_older(file, beside, said) else 1.0,
+        "declaration": weights.declaration if aside.is_declaration(file, beside) else 1.0,
+    }
+
+
+def _order(scored: _Scored) -> tuple[float, str, str, int]:
+    chunk, score, _ = scored
+    return (-score, chunk.repo, chunk.path, chunk.ordinal)

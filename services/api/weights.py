@@ -12,8 +12,8 @@ class Weights:
     """What each rule weighs; the defaults are what searches use.
 
     dense, sparse, definitions: the lists of candidates in the fusion, for a query of words. dense_symbol,
-    sparse_symbol: the same for a query that is one identifier. lexical_score: what scores add to ranks. The rest are boosts and factors by the name
-    under which a hit's explanation shows them.
+    sparse_symbol: the same for a query that is one identifier. lexical_score: what scores add to ranks.
+    The rest are boosts and factors by the name under which a hit's explanation shows them.
     """
 
     # An identifier is found by its letters; a question by either, but the static model is the weaker of the

@@ -1,7 +1,6 @@
 import pytest
 
 from services.api.aside import is_aside, is_declaration, is_older, is_platform, siblings, tokens
-from tests.unit.ranking_samples import chunk
 
 
 @pytest.mark.parametrize(
@@ -49,7 +48,7 @@ def test_a_port_is_one_unless_a_platform_is_named(path, query, port):
 def test_a_version_is_older_where_a_newer_one_stands_beside_it(path, others, query, older):
     beside = siblings(("r", each) for each in [path, *others])
 
-    assert is_older(chunk(path), beside, tokens(query)) is older
+    assert is_older(("r", path), beside, tokens(query)) is older
 
 
 @pytest.mark.parametrize(
@@ -66,11 +65,11 @@ def test_a_version_is_older_where_a_newer_one_stands_beside_it(path, others, que
     ],
 )
 def test_a_declaration_is_one_where_its_implementation_is_a_candidate(path, other, declaration):
-    assert is_declaration(chunk(path), siblings([("r", path), ("r", other)])) is declaration
+    assert is_declaration(("r", path), siblings([("r", path), ("r", other)])) is declaration
 
 
 def test_twins_are_looked_for_in_the_same_repository():
     beside = siblings([("r", "v1/a.h"), ("s", "v2/a.c")])
 
-    assert not is_declaration(chunk("v1/a.h"), beside)
-    assert not is_older(chunk("v1/a.h"), beside, frozenset())
+    assert not is_declaration(("r", "v1/a.h"), beside)
+    assert not is_older(("r", "v1/a.h"), beside, frozenset())
