@@ -73,7 +73,7 @@ check: $(DEV) ## Lint, format, types, import contracts, spelling, YAML
 		| xargs -0 --no-run-if-empty $(BIN)/yamllint --strict -d "{extends: relaxed, rules: {line-length: {max: 140}}}"
 
 # Words of the field that codespell takes for misspelt ones.
-SPELLING := caf,edn,fo,hist,ment,nd,ot,pyton,ser,te,thirdparty,wast
+SPELLING := caf,edn,fo,hist,ment,nd,ot,pyton,ratatui,ser,te,thirdparty,wast
 
 .PHONY: chaos
 chaos: $(DEV) ## Kill every part of the distributed mode again and again, then compare with git: about 15 minutes
@@ -139,8 +139,8 @@ images: ## Build every image
 	@docker build -t quarry/minio:RELEASE.2025-10-15T17-29-55Z deploy/minio
 
 .PHONY: model
-model: $(DEV) ## Make the shipped embedding model again from its recipe
-	@$(BIN)/python -m models.distill
+model: $(DEV) ## Make the shipped embedding model again: fetch packages, train, evaluate; under an hour
+	@$(BIN)/python -m models.recipe
 
 .PHONY: lock
 lock: $(BIN)/uv ## Resolve the dependencies anew and write the locks
