@@ -14,10 +14,10 @@ def runs(required):
 
 
 def test_a_literal_needs_its_words_whole_but_for_its_ends():
-    assert of_literal(b"get(user_id, nam") == (
+    assert of_literal(b"get(user_id, pat") == (
         (Run(b"get", begins=False, ends=True),),
         (Run(b"user_id", begins=True, ends=True),),
-        (Run(b"nam", begins=True, ends=False),),
+        (Run(b"pat", begins=True, ends=False),),
     )
 
 
