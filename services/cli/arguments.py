@@ -108,6 +108,7 @@ def _search(commands: Commands) -> None:
     sub.add_argument("--path", metavar="GLOB", help="only paths that fit, such as 'src/**/*.py'")
     sub.add_argument("--mode", choices=MODES, default="hybrid", help="how to search (default: hybrid)")
     sub.add_argument("--limit", type=int, default=10, help="number of hits (default: 10)")
+    sub.add_argument("--explain", action="store_true", help="say what each ranking rule did to a hit")
     _json(sub)
 
 

@@ -96,7 +96,8 @@ def index(arguments: Namespace, _settings: Settings) -> int:
 def search(arguments: Namespace, _settings: Settings) -> int:
     """Search there and print the hits; finding nothing is no failure."""
     names = ("repo", "lang", "path", "mode", "limit")
-    answer = _client().get("/v1/search", q=arguments.query, **{name: getattr(arguments, name) for name in names})
+    asked = {name: getattr(arguments, name) for name in names} | {"explain": str(arguments.explain).lower()}
+    answer = _client().get("/v1/search", q=arguments.query, **asked)
     if arguments.json:
         print(json.dumps(answer))
     else:

@@ -6,6 +6,8 @@ from datetime import UTC, datetime
 from itertools import groupby
 from typing import Any
 
+from services.api.explain import explain
+
 # A chunk can be long; its beginning tells whether it is the one.
 _LINES_PER_HIT = 24
 
@@ -127,6 +129,8 @@ def _print_hit(console: Any, hit: dict[str, Any]) -> None:
 
     symbol = f"  [yellow]{escape(_visible(hit['symbol']))}[/]" if hit["symbol"] else ""
     console.print(f"  [cyan]{hit['start_line']}-{hit['end_line']}[/]{symbol}  [dim]{hit['score']:.3f}[/]")
+    if hit.get("rules"):
+        console.print(f"  [dim]{explain(hit['rules'])}[/]", highlight=False)
     lines = _visible(hit["text"].rstrip()).split("\n")
     above = _lines_above(hit, len(lines))
     shown = lines[above : above + _LINES_PER_HIT]

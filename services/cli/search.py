@@ -20,6 +20,7 @@ def search(arguments: Namespace, settings: Settings) -> int:
         "path": arguments.path,
         "mode": arguments.mode,
         "limit": arguments.limit,
+        "explain": arguments.explain,
     }
     answer = persist(lambda: _answer(reach(settings, "search"), query))
     if arguments.json:
@@ -31,7 +32,7 @@ def search(arguments: Namespace, settings: Settings) -> int:
 
 def _answer(access: Owner | OwnerClient, query: dict[str, Any]) -> dict[str, Any]:
     if isinstance(access, OwnerClient):
-        return access.get("/v1/search", **query)
+        return access.get("/v1/search", **query | {"explain": "true" if query["explain"] else "false"})
     try:
         from services.api.request import parse_search
 
