@@ -20,7 +20,15 @@ from services.core.desk import Desk
 from services.core.errors import QuarryError, Unavailable
 from services.core.ports import Embedder
 from services.core.settings import Settings
-from services.core.wiring import open_collections, open_embedder, open_served_vectors, required, schema_of
+from services.core.wiring import (
+    open_collections,
+    open_embedder,
+    open_reranker,
+    open_served_cache,
+    open_served_vectors,
+    required,
+    schema_of,
+)
 from services.distributed.jobs import QueuedJobs
 from services.distributed.queue import CeleryQueue
 from services.distributed.starting import Starting
@@ -83,6 +91,8 @@ def web_app(settings: Settings, desk: Desk, embedder: Embedder) -> Any:
         ledger=desk.ledger,
         scan_timeout_s=settings.scan_timeout_s,
         schema=schema.name,
+        reranker=open_reranker(settings, lambda: open_served_cache(settings)),
+        rerank_depth=settings.rerank_depth,
     )
     return create_app(
         searcher,

@@ -11,7 +11,7 @@ from services.core.errors import CorruptData
 from services.core.ledger import STARTED_STATES, Cleanup, Ledger
 from services.core.ports import BlobStore, Embedder, Filter
 from services.core.settings import Settings
-from services.core.wiring import index_schema, open_blobs, open_embedder, open_vectors
+from services.core.wiring import index_schema, open_blobs, open_cache, open_embedder, open_reranker, open_vectors
 from services.embedded.home import Home
 
 if TYPE_CHECKING:
@@ -95,6 +95,8 @@ class Owner:
             barrier=self.barrier,
             scan_timeout_s=self.settings.scan_timeout_s,
             schema=self.schema,
+            reranker=open_reranker(self.settings, lambda: open_cache(self.settings, self.home.cache)),
+            rerank_depth=self.settings.rerank_depth,
         )
 
     def live_points(self, repo: str) -> int:

@@ -28,7 +28,7 @@ def test_a_repository_is_indexed_and_answers_in_every_mode(quarry, repo):
     assert counts["embedded"] == counts["chunks"] > 0
     for query, mode in [
         ("read an invoice", "hybrid"),
-        ("billing document reader", "semantic"),
+        ("decode a receipt", "semantic"),
         ("parse_invoice", "lexical"),
         ("text.split(';')", "exact"),
         (r"def \w+_invoice", "regex"),
@@ -38,6 +38,19 @@ def test_a_repository_is_indexed_and_answers_in_every_mode(quarry, repo):
         hit = answer["hits"][0]
         assert (hit["path"], hit["revision"], hit["language"]) == ("src/invoice.py", revision, "python"), mode
         assert (hit["start_line"], hit["end_line"], hit["text"]) == (1, 3, PARSER), mode
+
+
+def test_a_transformer_judges_again_where_it_is_switched_on(quarry, repo):
+    repo.commit(src__invoice_dot_py=PARSER, src__client_dot_py=CLIENT)
+    quarry.json("index", repo.path)
+
+    without = quarry.json("search", "read an invoice", "--explain")["hits"]
+    quarry.env["QUARRY_RERANK"] = "onnx"
+    judged = quarry.json("search", "read an invoice", "--explain")["hits"]
+
+    assert all("rerank" not in hit["rules"] for hit in without)
+    assert all("rerank" in hit["rules"] for hit in judged)
+    assert judged[0]["path"] == "src/invoice.py"
 
 
 def test_the_same_revision_again_does_nothing(quarry, repo):
