@@ -218,4 +218,4 @@ def test_the_table_has_a_line_for_each_result_and_names_what_is_missed():
 
 
 def test_no_results_make_no_claim():
-    assert render({}) == "No results are stored yet: `make bench-distributed`."
+    assert render({}) == "No results are stored yet: `make bench-distributed chaos`."
