@@ -5,7 +5,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Engine, delete, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Engine, case, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from services.core import database as db
@@ -31,6 +31,9 @@ class Repo:
     looked_at: float = 0.0
     removing: bool = False
 
+
+# Longer than a database's clock needs for its next value.
+_TICK_S = 0.001
 
 _NEVER_LIVE: dict[str, Any] = {
     "revision": "",
@@ -181,7 +184,10 @@ class Catalog:
         # Somebody else may register it at the same moment; then it is.
         with suppress(IntegrityError), self._engine.begin() as connection:
             connection.execute(delete(db.schemas).where(db.schemas.c.name == schema.name))
-            row = {"name": schema.name, "dim": schema.dim, "registered_at": db.clock()}
+            # Two within one tick of the clock are still one after the other.
+            latest = connection.scalar(select(func.max(db.schemas.c.registered_at))) or 0.0
+            registered_at = case((db.clock() > latest, db.clock()), else_=latest + _TICK_S)
+            row = {"name": schema.name, "dim": schema.dim, "registered_at": registered_at}
             connection.execute(insert(db.schemas).values(**row))
 
     def schemas(self) -> Sequence[Schema]:

@@ -289,6 +289,13 @@ def test_a_queue_that_does_not_answer_is_not_the_works_fault(desk):
     assert job
 
 
+def test_of_schemas_that_come_within_one_tick_the_last_is_the_newest(desk):
+    for name in map(str, range(40)):
+        desk.catalog.register_schema(Schema(name, 8))
+
+        assert desk.active_schema().name == name
+
+
 def test_the_newest_schema_is_indexed_for(desk):
     with pytest.raises(Unavailable, match="no embedder"):
         desk.active_schema()
