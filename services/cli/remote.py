@@ -95,9 +95,8 @@ def index(arguments: Namespace, _settings: Settings) -> int:
 
 def search(arguments: Namespace, _settings: Settings) -> int:
     """Search there and print the hits; finding nothing is no failure."""
-    names = ("repo", "lang", "path", "mode", "limit")
-    asked = {name: getattr(arguments, name) for name in names} | {"explain": str(arguments.explain).lower()}
-    answer = _client().get("/v1/search", q=arguments.query, **asked)
+    names = ("repo", "lang", "path", "mode", "limit", "explain")
+    answer = _client().get("/v1/search", q=arguments.query, **{name: getattr(arguments, name) for name in names})
     if arguments.json:
         print(json.dumps(answer))
     else:

@@ -32,7 +32,7 @@ def search(arguments: Namespace, settings: Settings) -> int:
 
 def _answer(access: Owner | OwnerClient, query: dict[str, Any]) -> dict[str, Any]:
     if isinstance(access, OwnerClient):
-        return access.get("/v1/search", **query | {"explain": "true" if query["explain"] else "false"})
+        return access.get("/v1/search", **query)
     try:
         from services.api.request import parse_search
 

@@ -103,4 +103,6 @@ def _refusal(status: int, problem: dict[str, str]) -> QuarryError:
 def _items(value: Any) -> list[Any]:
     if value is None:
         return []
+    if isinstance(value, bool):
+        return [str(value).lower()]
     return list(value) if isinstance(value, list | tuple) else [value]
