@@ -2,6 +2,7 @@
 
 import itertools
 import shutil
+import signal
 import tempfile
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from services.core.errors import Unavailable
 from services.core.model_files import model_files
 from services.core.settings import Settings
 from tests.api_client import Client
-from tests.servers import NotToBeHad, object_store, postgres_server, redis_server
+from tests.servers import NotToBeHad, Server, object_store, postgres_server, redis_server
 
 _numbers = itertools.count(1)
 # Of the whole distributed mode: one process of each kind, and little patience, so that what is lost is found soon.
@@ -31,13 +32,13 @@ _STACK_SETTINGS = {
 }
 
 
-def _serve(start, folder, **options):
+def _serve(start, folder, *, end=Server.stop, **options):
     try:
         server = start(folder, **options)
     except NotToBeHad as reason:
         pytest.skip(str(reason))
     yield server
-    server.stop()
+    end(server)
 
 
 @pytest.fixture(scope="session")
@@ -50,6 +51,13 @@ def broker_server(tmp_path_factory):
 def cache_server(tmp_path_factory):
     """A Redis that evicts what was used least recently, as a cache may."""
     yield from _serve(redis_server, tmp_path_factory.mktemp("cache"), maxmemory="64mb", policy="allkeys-lru")
+
+
+@pytest.fixture
+def own_redis(tmp_path):
+    """A Redis of the test's own, which it may stop."""
+    # One that stands still heeds no other signal.
+    yield from _serve(redis_server, tmp_path, end=lambda server: server.end(signal.SIGKILL))
 
 
 @pytest.fixture(scope="session")

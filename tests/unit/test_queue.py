@@ -12,20 +12,8 @@ from services.core.leases import Priority
 from services.core.model import Message
 from services.core.settings import Settings
 from services.distributed.queue import CeleryQueue
-from tests.servers import NotToBeHad, redis_server
 
 MESSAGE = Message("plan", 1)
-
-
-@pytest.fixture
-def broker(tmp_path):
-    """A broker of the test's own, which it may stop."""
-    try:
-        server = redis_server(tmp_path)
-    except NotToBeHad as reason:
-        pytest.skip(str(reason))
-    yield server
-    server.end(signal.SIGKILL)
 
 
 def test_messages_wait_in_the_queue_of_their_stage_and_class(redis_url):
@@ -40,10 +28,10 @@ def test_messages_wait_in_the_queue_of_their_stage_and_class(redis_url):
     assert queue.backlog("chunk", Priority.PUSH) == 0
 
 
-def test_a_broker_that_stands_still_holds_up_one_message_and_not_for_long(broker):
-    queue = CeleryQueue(Settings(broker_url=broker.url))
+def test_a_broker_that_stands_still_holds_up_one_message_and_not_for_long(own_redis):
+    queue = CeleryQueue(Settings(broker_url=own_redis.url))
     queue(MESSAGE, Priority.PUSH)
-    os.kill(broker.pid, signal.SIGSTOP)
+    os.kill(own_redis.pid, signal.SIGSTOP)
 
     started = time.monotonic()
     with pytest.raises(OperationalError):
@@ -55,10 +43,10 @@ def test_a_broker_that_stands_still_holds_up_one_message_and_not_for_long(broker
     assert time.monotonic() - started < 10
 
 
-def test_a_broker_that_is_gone_is_asked_every_time_and_holds_nobody_up(broker):
-    queue = CeleryQueue(Settings(broker_url=broker.url))
+def test_a_broker_that_is_gone_is_asked_every_time_and_holds_nobody_up(own_redis):
+    queue = CeleryQueue(Settings(broker_url=own_redis.url))
     queue(MESSAGE, Priority.PUSH)
-    broker.end(signal.SIGKILL)
+    own_redis.end(signal.SIGKILL)
 
     started = time.monotonic()
     for _ in range(3):

@@ -11,7 +11,7 @@ from services.core.adapters.redis_cache import RedisCache
 from services.core.digest import digest
 from services.core.errors import InvalidRequest, Unavailable
 from tests.contract.test_cache_contract import MODEL, assert_known, vectors
-from tests.servers import NotToBeHad, free_port, redis_server
+from tests.servers import free_port, redis_server
 
 NOTHING = {"entries": 0, "size_bytes": 0, "limit_bytes": 0, "hits": 0, "misses": 0, "hit_rate": 0.0}
 
@@ -39,17 +39,6 @@ def cache(cache_url, clock):
 def client(cache_url):
     with redis.Redis.from_url(cache_url) as opened:
         yield opened
-
-
-@pytest.fixture
-def own_server(tmp_path):
-    """A Redis that a test may stop."""
-    try:
-        server = redis_server(tmp_path)
-    except NotToBeHad as reason:
-        pytest.skip(str(reason))
-    yield server
-    server.end(signal.SIGKILL)
 
 
 def test_an_entry_is_named_by_model_and_digest_and_costs_four_bytes_beside_its_row(cache, client):
@@ -174,12 +163,12 @@ def test_a_cache_that_hangs_is_left_alone_for_a_while():
         assert 0.5 < time.monotonic() - began < 3.0
 
 
-def test_a_restart_costs_only_what_was_known(own_server, tmp_path, clock):
-    port = int(own_server.url.rpartition(":")[2].partition("/")[0])
-    cache = RedisCache(own_server.url, clock)
+def test_a_restart_costs_only_what_was_known(own_redis, tmp_path, clock):
+    port = int(own_redis.url.rpartition(":")[2].partition("/")[0])
+    cache = RedisCache(own_redis.url, clock)
     cache.put(MODEL, vectors(0, 10))
 
-    own_server.end(signal.SIGKILL)
+    own_redis.end(signal.SIGKILL)
     assert cache.get(MODEL, list(vectors(0, 10))) == {}
     again = redis_server(tmp_path, port=port)
     try:
@@ -193,11 +182,11 @@ def test_a_restart_costs_only_what_was_known(own_server, tmp_path, clock):
         again.end(signal.SIGKILL)
 
 
-def test_a_restart_between_two_calls_is_not_noticed(own_server, tmp_path, clock, caplog):
-    port = int(own_server.url.rpartition(":")[2].partition("/")[0])
-    cache = RedisCache(own_server.url, clock)
+def test_a_restart_between_two_calls_is_not_noticed(own_redis, tmp_path, clock, caplog):
+    port = int(own_redis.url.rpartition(":")[2].partition("/")[0])
+    cache = RedisCache(own_redis.url, clock)
     cache.put(MODEL, vectors(0, 10))
-    own_server.end(signal.SIGKILL)
+    own_redis.end(signal.SIGKILL)
     again = redis_server(tmp_path, port=port)
     try:
         cache.put(MODEL, vectors(0, 10))
@@ -208,11 +197,11 @@ def test_a_restart_between_two_calls_is_not_noticed(own_server, tmp_path, clock,
         again.end(signal.SIGKILL)
 
 
-def test_a_full_redis_that_does_not_evict_still_answers(own_server, clock, caplog):
-    cache = RedisCache(own_server.url, clock)
+def test_a_full_redis_that_does_not_evict_still_answers(own_redis, clock, caplog):
+    cache = RedisCache(own_redis.url, clock)
     known = vectors(0, 10)
     cache.put(MODEL, known)
-    with redis.Redis.from_url(own_server.url) as client:
+    with redis.Redis.from_url(own_redis.url) as client:
         client.config_set("maxmemory", "1")
 
     with caplog.at_level(logging.WARNING):

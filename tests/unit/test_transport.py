@@ -2,22 +2,10 @@
 
 import signal
 
-import pytest
 from kombu import Connection, Queue
 
 from services.core.settings import Settings
 from services.distributed.queue import make_app
-from tests.servers import NotToBeHad, redis_server
-
-
-@pytest.fixture
-def broker(tmp_path):
-    try:
-        server = redis_server(tmp_path)
-    except NotToBeHad as reason:
-        pytest.skip(str(reason))
-    yield server
-    server.end(signal.SIGKILL)
 
 
 def held_message(connection):
@@ -30,10 +18,10 @@ def held_message(connection):
     return channel
 
 
-def test_closing_a_lost_connection_with_messages_on_it_ends_no_worker(broker):
-    connection = make_app(Settings(broker_url=broker.url)).connection_for_read()
+def test_closing_a_lost_connection_with_messages_on_it_ends_no_worker(own_redis):
+    connection = make_app(Settings(broker_url=own_redis.url)).connection_for_read()
     channel = held_message(connection)
-    broker.end(signal.SIGKILL)
+    own_redis.end(signal.SIGKILL)
 
     # A worker that notices closes its channels twice: with the connection, and by themselves.
     connection.collect(socket_timeout=1)
@@ -41,11 +29,11 @@ def test_closing_a_lost_connection_with_messages_on_it_ends_no_worker(broker):
     connection.close()
 
 
-def test_messages_are_given_back_over_a_connection_that_works(broker):
-    connection = make_app(Settings(broker_url=broker.url)).connection_for_read()
+def test_messages_are_given_back_over_a_connection_that_works(own_redis):
+    connection = make_app(Settings(broker_url=own_redis.url)).connection_for_read()
     held_message(connection).close()
 
-    with Connection(broker.url) as other:
+    with Connection(own_redis.url) as other:
         assert Queue("some", channel=other.default_channel).get()
     connection.release()
 
