@@ -8,7 +8,8 @@ from services.core.ledger import Cleanup
 from services.indexer.fsck import find_problems
 from services.indexer.restore import rebuild_all
 from services.indexer.stores import Stores
-from tests.distributed_world import DIM, Faults, SteppingVectors, World
+from tests.distributed_world import World
+from tests.fakes_distributed import DIM, Faults, SteppingVectors
 
 OLD = {"a.py": b"a = 1\n", "b.py": b"b = 1\n", "c.py": b"def c():\n    return 1\n"}
 NEW = {"a.py": b"a = 2\n", "b.py": b"b = 1\n", "d.py": b"def d():\n    return 2\n"}

@@ -23,7 +23,7 @@ from services.core.wiring import open_collections
 from services.indexer.served import open_store
 from services.indexer.stores import open_stores
 from tests import qdrant_servers
-from tests.distributed_world import DIM
+from tests.fakes_distributed import DIM
 from tests.maintenance_world import NEW, OLD, ListedWorld
 
 ROOT = Path(__file__).parents[2]

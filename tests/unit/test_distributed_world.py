@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from services.core.errors import InvalidRequest, NotFound
 from services.core.leases import Priority
 from services.core.ledger import Cleanup, JobState
-from tests.distributed_world import LEASE_S, POISON, Faults, World, newest, retry
+from tests.distributed_world import LEASE_S, World, newest, retry
+from tests.fakes_distributed import POISON, Faults
 
 OLD = {"a.py": b"a = 1\n", "b.py": b"b = 1\n", "c.py": b"def c():\n    return 1\n"}
 NEW = {"a.py": b"a = 2\n", "b.py": b"b = 1\n", "d.py": b"def d():\n    return 2\n"}
