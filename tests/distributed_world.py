@@ -6,7 +6,7 @@ Time passes when the test says so: leases are set back, and the clock that holde
 
 import time
 from collections import Counter
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 
 from sqlalchemy import event
 
@@ -17,7 +17,7 @@ from services.core.catalog import Catalog, Schema
 from services.core.database import open_database
 from services.core.desk import Desk
 from services.core.digest import digest, point_id
-from services.core.errors import InvalidRequest, Unavailable
+from services.core.errors import Unavailable
 from services.core.ledger import OPEN_STATES, STARTED_STATES, Cleanup, JobState, Ledger
 from services.core.settings import Settings
 from services.core.wiring import schema_of
@@ -37,6 +37,8 @@ from tests.fakes_distributed import (
     split,
 )
 
+OLD = {"a.py": b"a = 1\n", "b.py": b"b = 1\n", "c.py": b"def c():\n    return 1\n"}
+NEW = {"a.py": b"a = 2\n", "b.py": b"b = 1\n", "d.py": b"def d():\n    return 2\n"}
 # Longer than any test takes, so that leases end only when time is told to pass.
 LEASE_S = 3600.0
 RESEND_S = 1800.0
@@ -302,12 +304,12 @@ def _fast(engine):
     return engine
 
 
-def retry(world, job_id):
-    """Ask for a retry; whether it is granted is not the point."""
-    with suppress(InvalidRequest):
-        world.jobs.retry(job_id)
-
-
 def newest(world, name):
     """Return the last job of a repository."""
     return world.ledger.jobs(name)[-1]
+
+
+def deliver_until(world, stage):
+    """Deliver messages in order until one of a stage comes next."""
+    while world.queue[0][0].stage != stage:
+        world.deliver(0)

@@ -11,9 +11,6 @@ from services.indexer.stores import Stores
 from tests.distributed_world import World
 from tests.fakes_distributed import DIM, Faults, SteppingVectors
 
-OLD = {"a.py": b"a = 1\n", "b.py": b"b = 1\n", "c.py": b"def c():\n    return 1\n"}
-NEW = {"a.py": b"a = 2\n", "b.py": b"b = 1\n", "d.py": b"def d():\n    return 2\n"}
-
 
 class ListedVectors(SteppingVectors):
     """Points that can be listed, with the pack that each names."""

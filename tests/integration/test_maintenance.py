@@ -23,8 +23,9 @@ from services.core.wiring import open_collections
 from services.indexer.served import open_store
 from services.indexer.stores import open_stores
 from tests import qdrant_servers
+from tests.distributed_world import NEW, OLD
 from tests.fakes_distributed import DIM
-from tests.maintenance_world import NEW, OLD, ListedWorld
+from tests.maintenance_world import ListedWorld
 
 ROOT = Path(__file__).parents[2]
 # The ids of the tests say what they ran on.

@@ -14,10 +14,10 @@ from services.indexer import place as places
 from services.indexer.collect import Store, delete_garbage, drop_schemas, find_garbage, old_schemas
 from services.indexer.fsck_ledger import find_ledger_problems
 from services.indexer.restore import prepare_collections
-from tests.distributed_world import LEASE_S
+from tests.distributed_world import LEASE_S, NEW, OLD, deliver_until
 from tests.fakes_distributed import DIM, POISON, Faults
-from tests.maintenance_world import NEW, OLD, ListedWorld, MemoryCollections
-from tests.unit.test_distributed_world import RATES, act, deliver_until
+from tests.maintenance_world import ListedWorld, MemoryCollections
+from tests.random_acts import RATES, act
 
 DAY_S = 86_400.0
 
