@@ -2,13 +2,16 @@
 
 from collections import Counter
 
+from services.core.catalog import Catalog
 from services.core.census import StoredPoint
 from services.core.collections import ALIAS, collection_name
 from services.core.ledger import Cleanup
+from services.core.manifest import Manifest
 from services.indexer.fsck import find_problems
+from services.indexer.fsck_ledger import find_ledger_problems
 from services.indexer.restore import rebuild_all
 from services.indexer.stores import Stores
-from tests.distributed_world import World
+from tests.distributed_world import NEW, World, deliver_until
 from tests.fakes_distributed import DIM, Faults, SteppingVectors
 
 
@@ -89,3 +92,42 @@ class ListedWorld(World):
     def unclean(self):
         """Return the jobs that have points left to remove."""
         return self.ledger.jobs(cleanups=(Cleanup.RETIRED, Cleanup.STAGED))
+
+
+def manifest(world, name):
+    return Manifest.load(world.blobs, Catalog(world.engine, world.schema).get(name).manifest)
+
+
+def spoil(world, how):
+    """Damage what is stored of repository "one"."""
+    points, live = world.vectors.points, manifest(world, "one").files[0]
+    key = next(key for key in live.point_ids("one"))
+    repo, path, _, _ = points[key]
+    if how == "missing":
+        del points[key]
+    elif how == "extra":
+        other = type(key)(int=1)
+        points[other], world.vectors.packs[other] = (repo, path, 1, None), ""
+    elif how == "stranger":
+        other = type(key)(int=1)
+        points[other], world.vectors.packs[other] = ("gone", path, 1, None), ""
+    elif how == "generation":
+        points[key] = (repo, path, 1000, None)
+    elif how == "pack name":
+        world.vectors.packs[key] = "0" * 64
+    elif how == "hidden":
+        running = world.ask("one", NEW)
+        deliver_until(world, "chunk")
+        points[key] = (repo, path, running, None)
+    elif how == "manifest":
+        del world.blobs.stored[Catalog(world.engine, world.schema).get("one").manifest]
+    else:
+        kind, _, damage = how.partition(" ")
+        digest = getattr(live, kind)
+        world.blobs.stored[digest] = b"x" if damage == "damaged" else b""
+        if damage == "gone":
+            del world.blobs.stored[digest]
+
+
+def ledger_problems(world, removing=(), seen_at=0.0):
+    return list(find_ledger_problems(world.desk, removing, seen_at, lambda _: None))
