@@ -3,8 +3,6 @@
 Chunks tile their file, so the chunks of a file, joined, are the file; a match may lie across two.
 """
 
-import threading
-from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +10,7 @@ from typing import Any
 import numpy as np
 import zstandard
 
+from services.api.kept import Kept
 from services.core.errors import CorruptData
 from services.core.pack import read_index
 from services.core.ports import BlobStore
@@ -87,10 +86,7 @@ class PackTexts:
 
     def __init__(self, blobs: BlobStore, max_bytes: int = _MAX_CACHED_BYTES) -> None:
         self._blobs = blobs
-        self._max_bytes = max_bytes
-        self._lock = threading.Lock()
-        self._cached: OrderedDict[str, PackText] = OrderedDict()
-        self._cached_bytes = 0
+        self._kept = Kept[PackText](lambda text: text.size_bytes, max_bytes)
 
     def get(self, pack: str) -> PackText:
         """Return a pack's texts.
@@ -99,22 +95,7 @@ class PackTexts:
             NotFound: there is no such pack.
             CorruptData: it does not match its digest, or is not a whole pack.
         """
-        with self._lock:
-            if pack in self._cached:
-                self._cached.move_to_end(pack)
-                return self._cached[pack]
-        text = unpack_texts(self._blobs.get(pack), pack)
-        self._keep(pack, text)
-        return text
-
-    def _keep(self, pack: str, text: PackText) -> None:
-        with self._lock:
-            if pack in self._cached or text.size_bytes > self._max_bytes:
-                return
-            self._cached[pack] = text
-            self._cached_bytes += text.size_bytes
-            while self._cached_bytes > self._max_bytes:
-                self._cached_bytes -= self._cached.popitem(last=False)[1].size_bytes
+        return self._kept.get(pack, lambda: unpack_texts(self._blobs.get(pack), pack))
 
 
 def unpack_texts(data: bytes, name: str) -> PackText:

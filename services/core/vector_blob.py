@@ -78,33 +78,36 @@ class VectorBlob:
         return cls(header["model"], dense.reshape(n, dim).astype(np.float32), sparse, words, places)
 
 
-def read_words(blobs: BlobStore, digest: str) -> WordList | None:
+@dataclass(frozen=True, slots=True)
+class StoredWords:
+    """The words of a stored blob's pack, and the first byte and length of their places in the blob."""
+
+    words: WordList
+    places: tuple[int, int]
+
+
+def read_words(blobs: BlobStore, digest: str) -> StoredWords | None:
     """Return the words of a stored blob's pack, None if it was stored without; the vectors are not read.
 
     Raises:
         NotFound: the blob is not there.
         CorruptData: it is damaged.
     """
-    (words, *_), at = _read_lengths(blobs, digest)
-    return WordList.unpack(blobs.get(digest, at, words)) if words else None
+    try:
+        (words, places, _), at = _lengths(blobs.get(digest, 0, _HEAD_BYTES))
+    except ValueError as error:
+        raise CorruptData(f"vectors {digest!r} can't be read: {error}") from error
+    return StoredWords(WordList.unpack(blobs.get(digest, at, words)), (at + words, places)) if words else None
 
 
-def read_places(blobs: BlobStore, digest: str) -> WordPlaces:
+def read_places(blobs: BlobStore, digest: str, stored: StoredWords) -> WordPlaces:
     """Return the places of the words that `read_words` found.
 
     Raises:
         NotFound: the blob is not there.
         CorruptData: it is damaged.
     """
-    (words, places, _), at = _read_lengths(blobs, digest)
-    return WordPlaces.unpack(blobs.get(digest, at + words, places))
-
-
-def _read_lengths(blobs: BlobStore, digest: str) -> tuple[list[int], int]:
-    try:
-        return _lengths(blobs.get(digest, 0, _HEAD_BYTES))
-    except ValueError as error:
-        raise CorruptData(f"vectors {digest!r} can't be read: {error}") from error
+    return WordPlaces.unpack(blobs.get(digest, *stored.places))
 
 
 def _lengths(data: bytes) -> tuple[list[int], int]:

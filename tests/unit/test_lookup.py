@@ -86,7 +86,8 @@ def test_words_are_read_without_the_vectors():
     get = blobs.get
     blobs.get = lambda digest, start=0, length=None: ranges.append(length) or get(digest, start, length)
 
-    words, places = read_words(blobs, live[0].vectors), read_places(blobs, live[0].vectors)
+    stored_words = read_words(blobs, live[0].vectors)
+    words, places = stored_words.words, read_places(blobs, live[0].vectors, stored_words)
 
     assert words.find(b"write_file", begins=True, ends=True, any_case=False)
     assert places.count == sum(file.count for file in live)

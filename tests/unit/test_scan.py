@@ -139,18 +139,6 @@ def test_a_pack_cut_short_is_refused():
         unpack_texts(data[:-30], "p")
 
 
-def test_packs_are_kept_within_a_limit():
-    blobs = MemoryBlobs()
-    names = [blobs.put(write_pack([chunk_file("a.txt", f"{i}\n" * 500)])) for i in range(10)]
-    packs = PackTexts(blobs, max_bytes=30_000)
-
-    for name in names:
-        packs.get(name)
-
-    assert 0 < packs._cached_bytes <= 30_000
-    assert packs.get(names[-1]) is packs.get(names[-1])
-
-
 TEXTS = st.text("ab\n", max_size=40)
 
 
