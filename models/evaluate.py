@@ -1,38 +1,22 @@
 """How good a static model is alone: comments against their functions, and labelled queries against chunks."""
 
-import json
-import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import replace
 
 import numpy as np
 
+from benchmarks.chunking.files import read_files
+from benchmarks.retrieval import scoring
+from benchmarks.retrieval.pools import Hit, Pool, Question, Suite, Target, Tree
+from benchmarks.retrieval.scoring import DEPTH
 from models.comments import first_sentence
 from models.pairs import Pair
-from services.chunker.classify import skip_by_text
-from services.chunker.decode import decode
-from services.chunker.languages import language_of
 from services.chunker.split import split
-from services.chunker.walk import DirectorySource
 from services.core.adapters.static import StaticEmbedder, StaticModel
 from services.core.texts import Texts
 
 # Of each language: more make the figure steadier, and every one of them harder.
 MAX_QUESTIONS = 1000
-_HITS = 10
-_HEAD_BYTES = 4096
-
-
-@dataclass(frozen=True, slots=True)
-class Labelled:
-    """A repository with queries: texts and places (path, first line, last line) of its chunks, queries and targets."""
-
-    name: str
-    texts: list[str]
-    places: list[tuple[str, int, int]]
-    queries: list[str]
-    targets: list[list[str]]
 
 
 def reciprocal_ranks(model: StaticModel, pairs: Sequence[Pair]) -> dict[str, tuple[float, int]]:
@@ -55,56 +39,29 @@ def reciprocal_ranks(model: StaticModel, pairs: Sequence[Pair]) -> dict[str, tup
     return figures
 
 
-def labelled(labels: Path, trees: Path, repositories: Path) -> list[Labelled]:
-    """Cut the trees of the labelled repositories into Quarry's chunks; each tree lies in ``trees/NAME``."""
-    roots = {entry["name"]: entry.get("benchmark_root") or "" for entry in json.loads(repositories.read_text())}
-    found = []
-    for path in sorted(labels.glob("*.json")):
-        tasks = json.loads(path.read_text())
-        chunks = list(_chunks(trees / path.stem / roots[path.stem]))
-        found.append(
-            Labelled(
-                path.stem,
-                [text for _, text in chunks],
-                [place for place, _ in chunks],
-                [task["query"] for task in tasks],
-                [[str(t if isinstance(t, str) else t["path"]) for t in task["relevant"]] for task in tasks],
-            )
-        )
-    return found
-
-
-def ndcg(model: StaticModel, repositories: Sequence[Labelled]) -> dict[str, float]:
-    """Return NDCG@10 of dense search alone by repository; a file counts once, at its first chunk."""
+def ndcg(model: StaticModel, suite: Suite) -> dict[str, float]:
+    """Return NDCG@10 of dense search alone over Quarry's chunks, by repository; any chunk of a file stands for it."""
     embedder = StaticEmbedder(model)
-    figures = {}
-    for repository in repositories:
-        scores = embedder.embed(Texts(repository.queries)) @ embedder.embed(Texts(repository.texts)).T
-        gains = []
-        for row, targets in zip(scores, repository.targets, strict=True):
-            best = np.argsort(-row, kind="stable")[:_HITS]
-            gains.append(_gain([repository.places[chunk][0] for chunk in best], targets))
-        figures[repository.name] = float(np.mean(gains))
-    return figures
+    return {
+        pool.trees[0].name: _ndcg(embedder, pool) for pool in suite.pools(by_language=False) if pool.setup == "single"
+    }
 
 
-def _gain(paths: list[str], targets: list[str]) -> float:
-    gains = {next((rank for rank, path in enumerate(paths) if _same(path, target)), None) for target in targets}
-    found = sum(1 / math.log2(rank + 2) for rank in gains if rank is not None)
-    return found / sum(1 / math.log2(rank + 2) for rank in range(min(_HITS, len(targets))))
+def _ndcg(embedder: StaticEmbedder, pool: Pool) -> float:
+    places, texts = zip(*_chunks(pool.trees[0]), strict=True)
+    asked = embedder.embed(Texts([question.text for question in pool.questions]))
+    scores = asked @ embedder.embed(Texts(texts)).T
+    best = np.argsort(-scores, axis=1, kind="stable")[:, :DEPTH]
+    answers = zip(best, map(_of_files, pool.questions), strict=True)
+    return float(np.mean([scoring.ndcg([places[chunk] for chunk in row], question) for row, question in answers]))
 
 
-def _same(path: str, target: str) -> bool:
-    return path == target or path.endswith(f"/{target}") or target.endswith(f"/{path}")
+def _of_files(question: Question) -> Question:
+    return replace(question, targets=tuple(Target(target.path) for target in question.targets))
 
 
-def _chunks(root: Path) -> Iterator[tuple[tuple[str, int, int], str]]:
-    with DirectorySource(root) as source:
-        files, _ = source.files()
-        for file, raw in zip(files, source.read(files), strict=True):
-            text = decode(raw) if isinstance(raw, bytes) else raw
-            if not isinstance(text, bytes) or skip_by_text(file.path, text):
-                continue
-            for chunk in split(text, language_of(file.path, text[:_HEAD_BYTES])).chunks:
-                body = text[chunk.start_byte : chunk.end_byte].decode("utf-8", "replace")
-                yield (file.path, chunk.start_line, chunk.end_line), body
+def _chunks(tree: Tree) -> Iterator[tuple[Hit, str]]:
+    for file in read_files(tree.path):
+        for chunk in split(file.text, file.language).chunks:
+            body = file.text[chunk.start_byte : chunk.end_byte].decode("utf-8", "replace")
+            yield Hit(tree.name, file.path, chunk.start_line, chunk.end_line), body

@@ -16,9 +16,10 @@ from pathlib import Path
 import numpy as np
 from blake3 import blake3
 
+from benchmarks.retrieval import labelled
 from models.bags import Bagger
 from models.distill import RECIPE_VERSION, distilled, quantise, write
-from models.evaluate import labelled, ndcg, reciprocal_ranks
+from models.evaluate import ndcg, reciprocal_ranks
 from models.pairs import Pair
 from models.sample import Samples
 from models.steps import WORK, clean, extracted
@@ -92,9 +93,9 @@ def evaluate(models: dict[str, StaticModel], labels: Path | None, trees: Path | 
     held_out = list(extracted(held_out=True))
     found: dict[str, object] = {f"{name} mrr": reciprocal_ranks(model, held_out) for name, model in models.items()}
     if labels and trees:
-        repositories = labelled(labels / "labels", trees, labels / "repos.json")
+        suite = labelled.load(str(labels), str(trees))
         for name, model in models.items():
-            figures = ndcg(model, repositories)
+            figures = ndcg(model, suite)
             found[f"{name} ndcg"] = {"mean": float(np.mean(list(figures.values())))} | figures
     return found
 

@@ -1,13 +1,12 @@
 """The packages whose doc comments are questions: listed with their digests, and their source files."""
 
-import tarfile
 import tomllib
-import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.retrieval.registries import archive
+from models.archives import members
 
 LIST = Path(__file__).with_name("packages.toml")
 
@@ -62,25 +61,25 @@ def sources(package: Package, folder: Path) -> dict[str, bytes]:
 
 
 def _files(kept: Path, package: Package) -> Iterator[tuple[str, bytes]]:
-    if zipfile.is_zipfile(kept):
-        # A Go module's files lie below module@version, those of a sources jar at its root.
-        top = f"{package.name}@{package.version}/" if package.registry == "go" else ""
-        with zipfile.ZipFile(kept) as opened:
-            for entry in opened.infolist():
-                if not entry.is_dir() and entry.filename.startswith(top):
-                    yield from _below(entry.filename.removeprefix(top), opened.read(entry), package)
-        return
-    with tarfile.open(kept) as tar:
-        for member in tar:
-            content = tar.extractfile(member) if member.isfile() else None
-            if content is not None:
-                yield from _below(member.name.partition("/")[2], content.read(), package)
+    for path, data in members(kept):
+        inside = _inside(path, package)
+        if inside is not None:
+            yield inside, data
 
 
-def _below(path: str, data: bytes, package: Package) -> Iterator[tuple[str, bytes]]:
+def _inside(path: str, package: Package) -> str | None:
+    """Return a member's path in the package's folder, None for one outside it."""
+    if package.registry == "maven":  # a sources jar has its files at its root
+        below = path
+    elif package.registry == "go":
+        top = f"{package.name}@{package.version}/"
+        if not path.startswith(top):
+            return None
+        below = path.removeprefix(top)
+    else:
+        below = path.partition("/")[2]
     prefix = f"{package.folder}/" if package.folder else ""
-    if path.startswith(prefix):
-        yield path.removeprefix(prefix), data
+    return below.removeprefix(prefix) if below.startswith(prefix) else None
 
 
 def _counts(path: str, package: Package) -> bool:

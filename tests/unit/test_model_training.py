@@ -5,8 +5,9 @@ import json
 import numpy as np
 import pytest
 
+from benchmarks.retrieval import labelled
 from models.bags import Bagger, counted
-from models.evaluate import labelled, ndcg, reciprocal_ranks
+from models.evaluate import ndcg, reciprocal_ranks
 from models.pairs import Pair
 from models.sample import Samples, mixed
 from models.train import Schedule, _gradient, _side, _softmax, train
@@ -124,13 +125,14 @@ def test_labelled_queries_are_scored_by_the_file_they_want(tmp_path):
         path = tmp_path / "trees" / "tiny" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text * 4)
-    (tmp_path / "repos.json").write_text(json.dumps([{"name": "tiny", "benchmark_root": "src"}]))
+    spec = {"name": "tiny", "benchmark_root": "src", "language": "python", "revision": "1"}
+    (tmp_path / "repos.json").write_text(json.dumps([spec]))
     (tmp_path / "labels").mkdir()
     tasks = [{"query": "ball king", "relevant": ["src/ball.py"]}, {"query": "ball king", "relevant": ["src/none.py"]}]
     (tmp_path / "labels" / "tiny.json").write_text(json.dumps(tasks))
     model = StaticModel("a", "0", PIECES, np.rint(random_table() * 500))
 
-    found = ndcg(model, labelled(tmp_path / "labels", tmp_path / "trees", tmp_path / "repos.json"))
+    found = ndcg(model, labelled.load(str(tmp_path), str(tmp_path / "trees")))
 
     assert found == {"tiny": pytest.approx(0.5)}
 
