@@ -7,6 +7,7 @@ from dataclasses import replace
 from services.api.query import is_symbol
 from services.api.ranking import Ranked
 from services.core.errors import Unavailable
+from services.core.payload import StoredChunk
 from services.core.ports import Reranker
 
 log = logging.getLogger(__name__)
@@ -23,14 +24,14 @@ class Judge:
         self._reranker = reranker
         self._depth = depth
 
-    def order(self, query: str, ranked: Sequence[Ranked], text_of: Callable[[Ranked], str | None]) -> list[Ranked]:
+    def order(self, query: str, ranked: Sequence[Ranked], text_of: Callable[[StoredChunk], str | None]) -> list[Ranked]:
         """Return `ranked`, best first, once the first of it have been judged; `text_of` says None for a damaged text.
 
         An identifier is found by its letters and isn't judged. A list that can't be judged now stays as it is.
         """
         if is_symbol(query.strip()):
             return list(ranked)
-        judged = [(hit, text) for hit in ranked[: self._depth] if (text := text_of(hit)) is not None]
+        judged = [(hit, text) for hit in ranked[: self._depth] if (text := text_of(hit.chunk)) is not None]
         if not judged:
             return list(ranked)
         try:

@@ -3,6 +3,7 @@
 import logging
 import time
 from dataclasses import replace
+from functools import cache
 from itertools import islice
 
 from services.api.barrier import ReadBarrier
@@ -22,6 +23,7 @@ from services.core.catalog import Catalog
 from services.core.errors import CorruptData, NotFound
 from services.core.ledger import Ledger
 from services.core.pack import read_text
+from services.core.payload import StoredChunk
 from services.core.ports import BlobStore, Embedder, Reranker, VectorReader
 
 log = logging.getLogger(__name__)
@@ -81,14 +83,15 @@ class Searcher:
 
     def _rank(self, request: SearchRequest, scope: Scope) -> SearchResult:
         ranked = self.retriever.ranked(request, scope)
+        text_of = cache(self._text)
         if self._judge and request.mode is Mode.HYBRID:
-            ranked = self._judge.order(request.query, ranked, self._text)
+            ranked = self._judge.order(request.query, ranked, text_of)
         damaged = 0
         hits: list[Hit] = []
         for each in islice(ranked, request.offset, None):
             if len(hits) == request.limit:
                 break
-            text = self._text(each)
+            text = text_of(each.chunk)
             if text is None:
                 damaged += 1
             else:
@@ -115,9 +118,8 @@ class Searcher:
             files=found.files,
         )
 
-    def _text(self, ranked: Ranked) -> str | None:
+    def _text(self, chunk: StoredChunk) -> str | None:
         """Return a chunk's text, None if it is damaged: rather one hit less than a wrong one."""
-        chunk = ranked.chunk
         try:
             return read_text(self._blobs, chunk.pack, chunk.text).decode(errors="replace")
         except (CorruptData, NotFound) as error:

@@ -47,8 +47,8 @@ class Broken:
         raise Unavailable("the model does not answer")
 
 
-def _texts(hit):
-    return f"text{hit.chunk.ordinal}"
+def _texts(chunk):
+    return f"text{chunk.ordinal}"
 
 
 HITS = [_hit(0, 1.0), _hit(1, 0.9), _hit(2, 0.8), _hit(3, 0.1)]
@@ -97,7 +97,7 @@ def test_a_list_that_can_not_be_judged_stays_as_it_is(caplog):
 
 
 def test_a_damaged_text_is_not_judged_and_not_lost():
-    ranked = _order(Likes(text2=0.8), text_of=lambda hit: None if hit.chunk.ordinal == 0 else _texts(hit))
+    ranked = _order(Likes(text2=0.8), text_of=lambda chunk: None if chunk.ordinal == 0 else _texts(chunk))
 
     assert sorted(hit.chunk.ordinal for hit in ranked) == [0, 1, 2, 3]
     assert next(hit for hit in ranked if hit.chunk.ordinal == 0) == HITS[0]
@@ -130,6 +130,21 @@ def test_a_search_is_re_ranked_and_pages_stay_in_one_order(tmp_path):
     assert found[0].path == "f3.py"
     assert dict(found[0].rules)["rerank"] > 0
     assert second[0].path == found[1].path
+
+
+def test_a_re_ranked_search_reads_each_text_once(tmp_path):
+    index = Index(tmp_path)
+    index.add("repo", {f"f{n}.py": f"def read_{n}():\n    return file_{n}\n" for n in range(4)})
+    parts = {name: getattr(index, name) for name in ("embedder", "vectors", "blobs", "catalog", "ledger")}
+    searcher = Searcher(**parts, reranker=Likes(file_3=0.9), rerank_depth=4)
+    read, ranges = index.blobs.get, []
+    index.blobs.get = lambda name, start=0, length=None: (
+        ranges.append((name, start, length)) or read(name, start, length)
+    )
+
+    assert len(searcher.search(SearchRequest("read the file")).hits) == 4
+    texts = [where for where in ranges if where[2] is not None]
+    assert len(texts) == len(set(texts)) == 4
 
 
 @pytest.mark.parametrize("mode", [Mode.SEMANTIC, Mode.LEXICAL, Mode.SYMBOL, Mode.EXACT])
