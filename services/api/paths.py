@@ -21,10 +21,9 @@ _FAR_FOLDER_WEIGHT = 0.25
 class PathWords:
     """What a path's words are.
 
-    weights: stem of every word → weight in (0, 1], the nearer to the file's name the higher. words: all of
-    them. subject:
-    those that name the file, or its folder where the file is named for its role. stem: the file's name without
-    extension, lower case.
+    weights: stem of every word → weight in (0, 1], the nearer to the file's name the higher. words: all of them.
+    subject: those that name the file, or its folder where the file is named for its role. stem: the file's name
+    without extension, lower case.
     """
 
     weights: dict[str, float]

@@ -95,22 +95,26 @@ class Team:
         return source(self._rng, language, _FILE_BYTES)
 
 
-class Pushing:
-    """Pushes from a thread until the block ends: one repository every `every_s`, or all whenever nothing waits."""
-
-    def __init__(self, team, api, *, every_s=0.0, share):
-        self._team, self._api, self._every_s, self._share = team, api, every_s, share
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="pushing")
-        self.pushes = 0
+class _Busy:
+    """Whoever does something from a thread while a block runs: `_run`, until `_stop` is set."""
 
     def __enter__(self):
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=type(self).__name__.lower())
         self._thread.start()
         return self
 
     def __exit__(self, *_):
         self._stop.set()
         self._thread.join()
+
+
+class Pushing(_Busy):
+    """Pushes until the block ends: one repository every `every_s`, or all whenever nothing waits."""
+
+    def __init__(self, team, api, *, every_s=0.0, share):
+        self._team, self._api, self._every_s, self._share = team, api, every_s, share
+        self.pushes = 0
 
     def _run(self):
         rng, names = random.Random(7), list(self._team.contents)
@@ -129,7 +133,7 @@ class Pushing:
         return [repo["name"] for repo in repos if repo["name"] in names and not repo["job"]]
 
 
-class Watching:
+class Watching(_Busy):
     """Searches all the time, and notes when pushes go live and whatever an answer should not be.
 
     `fresh_s` are the seconds from each push to the moment it was live. `wrong` must stay empty.
@@ -137,18 +141,8 @@ class Watching:
 
     def __init__(self, team, url):
         self._team, self._api = team, Client(url)
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="watching")
         self._seen = {name: len(pushes) - 1 for name, pushes in team.pushed.items()}
         self.fresh_s, self.wrong, self.statuses = [], [], Counter()
-
-    def __enter__(self):
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_):
-        self._stop.set()
-        self._thread.join()
 
     def _run(self):
         while not self._stop.is_set():
