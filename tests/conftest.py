@@ -1,4 +1,4 @@
-"""Real servers for the tests that ask for one: started once, emptied for each test, stopped at the end."""
+"""Real servers and databases for the tests that ask for one: started once, emptied for each test, stopped at the end."""
 
 import itertools
 import shutil
@@ -12,7 +12,11 @@ import redis
 
 from loadtest.forge import Forge
 from services.core.adapters.s3 import create_bucket
+from services.core.catalog import Catalog
+from services.core.database import open_database
 from services.core.errors import Unavailable
+from services.core.leases import Leases
+from services.core.ledger import Ledger
 from services.core.model_files import model_files
 from services.core.settings import Settings
 from tests.api_client import Client
@@ -148,6 +152,36 @@ def postgres_url(postgres_process):
         connection.execute(f"CREATE DATABASE {name}")
         yield postgres_process.url.rsplit("/", 1)[0] + f"/{name}"
         connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request, tmp_path):
+    """Address of a new database, of each kind in turn."""
+    if request.param == "postgresql":
+        return request.getfixturevalue("postgres_url")
+    return f"sqlite:///{tmp_path}/catalog.db"
+
+
+@pytest.fixture
+def engine(database_url):
+    opened = open_database(database_url)
+    yield opened
+    opened.dispose()
+
+
+@pytest.fixture
+def ledger(engine):
+    return Ledger(engine)
+
+
+@pytest.fixture
+def leases(engine):
+    return Leases(engine)
+
+
+@pytest.fixture
+def catalog(engine):
+    return Catalog(engine)
 
 
 @pytest.fixture
