@@ -1,4 +1,4 @@
-"""Real servers and databases for the tests that ask for one: started once, emptied for each test, stopped at the end."""
+"""Real servers and databases for tests that ask for one: started once, emptied for each test, stopped at the end."""
 
 import itertools
 import shutil
