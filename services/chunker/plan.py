@@ -15,6 +15,9 @@ _MIN_BATCH_BYTES = 256 << 10
 _MAX_BATCH_FILES = 512
 # Batches a worker should get of one job, so that none is left waiting for a straggler.
 _BATCHES_PER_WORKER = 8
+# Into how many the last batch of each worker is cut: when the last is chunked and embedded, nobody but the indexer
+# has something to do.
+_LAST_PARTS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,16 +73,18 @@ def _settle(doubtful: list[FileRef], known: dict[str, ManifestFile], source: Sou
 def batches(refs: Sequence[FileRef], *, workers: int, batch_bytes: int) -> list[list[FileRef]]:
     """Cut files into batches, in order: at least 256 KiB of source where there is so much, at most `batch_bytes`.
 
-    A file larger than a batch is one of its own; no batch is empty.
+    The last ones are smaller. A file larger than a batch is one of its own; no batch is empty.
     """
-    total = sum(ref.size for ref in refs)
-    limit_bytes = min(batch_bytes, max(_MIN_BATCH_BYTES, total // (workers * _BATCHES_PER_WORKER)))
+    left_bytes = sum(ref.size for ref in refs)
+    limit_bytes = min(batch_bytes, max(_MIN_BATCH_BYTES, left_bytes // (workers * _BATCHES_PER_WORKER)))
+    last_bytes = min(limit_bytes, max(_MIN_BATCH_BYTES, limit_bytes // _LAST_PARTS))
     out: list[list[FileRef]] = []
     free_bytes = 0
     for ref in refs:
         if not out or ref.size > free_bytes or len(out[-1]) == _MAX_BATCH_FILES:
             out.append([])
-            free_bytes = limit_bytes
+            free_bytes = limit_bytes if left_bytes > workers * limit_bytes else last_bytes
         out[-1].append(ref)
         free_bytes -= ref.size
+        left_bytes -= ref.size
     return out

@@ -22,7 +22,9 @@ _PART = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
 _UNICODE_WORD = re.compile(r"[^\W_]+")
 # Scripts written without spaces: a run of them is matched by its pairs of characters.
 _UNSPACED = re.compile(r"[\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]+")
-_HEXADECIMAL = re.compile(r"[0-9a-f]{16,}")
+_HEXADECIMAL = re.compile(r"[0-9a-f]+")
+# Shorter ones may be words.
+_LEAST_HEXADECIMAL_CHARS = 16
 
 # No identifier that a person would type is longer; base64, keys and minified names are.
 _MAX_WORD_CHARS = 64
@@ -61,7 +63,7 @@ def _expand_ascii(word: str) -> tuple[list[str], list[str]]:
     whole = word.replace("_", "").lower()
     if len(whole) < 2:
         return [], []
-    if whole[0].isdigit() or _HEXADECIMAL.fullmatch(whole):
+    if whole[0].isdigit() or (len(whole) >= _LEAST_HEXADECIMAL_CHARS and _HEXADECIMAL.fullmatch(whole)):
         number = [whole] if len(whole) <= _MAX_WORD_CHARS else []
         return number, number if len(whole) <= _MAX_NUMBER_CHARS else []
     parts = [p.lower() for p in _PART.findall(word) if 1 < len(p) <= _MAX_PART_CHARS]
