@@ -15,7 +15,7 @@ from services.core.model import Chunk
 _GOAL_BYTES = lines.GOAL_BYTES
 # What a size depends on; all of it grows with the goal, or a larger chunk would be cut by other rules.
 _CUTTING: tuple[tuple[ModuleType, tuple[str, ...]], ...] = (
-    (lines, ("GOAL_BYTES", "MAX_BYTES", "MIN_BYTES")),
+    (lines, ("GOAL_BYTES", "MAX_BYTES", "MIN_BYTES", "_PER_COLUMN", "_NOT_BLANK_BEFORE", "_CLOSES")),
     (
         split_cuts,
         ("GOAL_BYTES", "MAX_BYTES", "MIN_BYTES", "_SLACK_BYTES", "_ALONE_BYTES", "_BYTES_PER_LEVEL", "_CRUMB"),
@@ -66,7 +66,7 @@ class Recipe:
 
 RECIPES = (
     Recipe("default"),
-    *(Recipe(f"{size} bytes", size) for size in (400, 550, 1000, 1200, 1500, 2000)),
+    *(Recipe(f"{size} bytes", size) for size in (500, 750, 1000, 1150, 1500, 1750, 2000)),
     Recipe("overlap 150, dense", dense=View(150)),
     Recipe("overlap 150", dense=View(150), sparse=View(150)),
     Recipe("overlap 300, dense", dense=View(300)),

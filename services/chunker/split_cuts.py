@@ -7,9 +7,9 @@ lower where the text falls apart more naturally.
 from services.chunker.lines import GOAL_BYTES, MAX_BYTES, MIN_BYTES, cut_lines
 
 # What is this much above MAX_BYTES stays whole, so that a short neighbour never splits it.
-_SLACK_BYTES = 200
+_SLACK_BYTES = 350
 # A piece of a divided construct that is this long stands alone rather than run into the next construct.
-_ALONE_BYTES = 250
+_ALONE_BYTES = 430
 
 _LEVEL_BITS = 10
 _LEVEL_MASK = (1 << _LEVEL_BITS) - 1
@@ -18,11 +18,11 @@ STEP = 8
 WEAK = 6
 CROWDED = 1
 MAX_LEVEL = _LEVEL_MASK - 2 * STEP
-# Bytes of distance from the goal that a level is worth: a step is worth 480. With more, most pieces of long
+# Bytes of distance from the goal that a level is worth: a step is worth 800. With more, most pieces of long
 # functions come out too short; with less, cuts fall in the middle of a statement.
-_BYTES_PER_LEVEL = 60
+_BYTES_PER_LEVEL = 100
 # What it costs to leave less than _ALONE_BYTES of a construct for the chunk after.
-_CRUMB = 500
+_CRUMB = 870
 
 
 def place(position: int, level: int) -> int:

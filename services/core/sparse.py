@@ -20,9 +20,9 @@ from services.core.tokens import Ragged, expand, offsets, term_index
 
 _K1 = 1.2
 _B = 0.75
-# Words per chunk of the Python standard library, cut at about 760 characters. Fixed, so that a
+# Words per chunk of the Python standard library, cut at about 1,300 characters. Fixed, so that a
 # chunk's vector doesn't depend on what else is indexed.
-_AVERAGE_WORDS = 82.0
+_AVERAGE_WORDS = 138.0
 # Only generated tables and lists of names have more distinct terms in one chunk.
 _MAX_TERMS = 512
 

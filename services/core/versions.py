@@ -3,8 +3,8 @@
 They are part of an index's schema: another one means that everything is indexed again.
 """
 
-SPLITTER_VERSION = "1"
-SPARSE_VERSION = 1
+SPLITTER_VERSION = "2"
+SPARSE_VERSION = 2
 TOKENISER_VERSION = 1
 
 

@@ -63,7 +63,7 @@ def test_a_row_does_not_depend_on_its_neighbours(texts):
 
 
 def test_a_weight_grows_with_occurrences_and_saturates():
-    once, twice, often = (weight(row("cache " * n + "word " * (82 - n)), "cache") for n in (1, 2, 80))
+    once, twice, often = (weight(row("cache " * n + "word " * (138 - n)), "cache") for n in (1, 2, 80))
 
     assert once < twice < often < 2.2
     assert once == pytest.approx(1.0, abs=0.01)
