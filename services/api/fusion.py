@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from uuid import UUID
 
 # Of 10 to 60 (the paper's), the labels tell none apart; doc comments are the better found the smaller it is.
-K = 20
+K = 10
 
 
 def fuse(lists: Sequence[tuple[float, Sequence[tuple[UUID, float]]]]) -> dict[UUID, float]:

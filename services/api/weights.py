@@ -18,7 +18,7 @@ class Weights:
 
     # An identifier is found by its letters; a question by either, but the static model is the weaker of the
     # two on words it never saw together.
-    dense: float = 0.7
+    dense: float = 0.85
     sparse: float = 1.3
     dense_symbol: float = 0.6
     sparse_symbol: float = 1.4
@@ -28,7 +28,7 @@ class Weights:
     lexical_score: float = 0.4
 
     # A definition of the very name asked for beats whatever only mentions it, in every list.
-    defines: float = 2.0
+    defines: float = 1.5
     # All words of the query in the path. Lexical search knows the path too; this is what it leaves over.
     path: float = 0.5
     # All words of the file's own name in the query.
@@ -52,7 +52,7 @@ class Weights:
 
     # Factors of kinds of file, unless the query asks for them.
     test: float = 0.3
-    docs: float = 0.5
+    docs: float = 0.6
     config: float = 0.5
     example: float = 0.3
     generated: float = 0.4
