@@ -107,7 +107,7 @@ bench-quality: $(DEV) ## Measure search quality, fail if it fell: LABELS=folder 
 
 .PHONY: bench-chunking
 bench-chunking: $(DEV) ## Measure search quality over sizes of chunks, overlap and context: LABELS=folder TREES=folder
-	@$(BIN)/python -m benchmarks.chunking run
+	@$(BIN)/python -m benchmarks.chunking run --comments .bench/retrieval
 
 .PHONY: stack
 stack: $(DEV) ## Start the distributed mode on loopback, without containers; QUARRY_* settings reach it

@@ -3,14 +3,17 @@
 import argparse
 import json
 import os
+import shutil
 import sys
 from pathlib import Path
 
 from benchmarks.chunking.files import read_files
-from benchmarks.chunking.measure import measure
+from benchmarks.chunking.measure import measure, measure_comments
 from benchmarks.chunking.recipe import RECIPES
 from benchmarks.chunking.table import SCENARIO, render
+from benchmarks.retrieval import doccomments, packages
 from benchmarks.retrieval.labelled import NotThere, load
+from benchmarks.retrieval.pools import Suite
 from benchmarks.speed.records import REPOSITORY, Record, newest, store
 from services.core.settings import Settings
 from services.core.wiring import open_embedder
@@ -27,6 +30,7 @@ def main(arguments: list[str] | None = None) -> int:
     run = commands.add_parser("run", help="measure and store the results")
     run.add_argument("--labels", default=os.environ.get("LABELS", ""), help="folder of repos.json and labels/")
     run.add_argument("--trees", default=os.environ.get("TREES", ""), help="folder of the repositories' trees")
+    run.add_argument("--comments", type=Path, metavar="FOLDER", help="doc comments too, with their packages kept there")
     run.add_argument("--recipe", action="append", choices=[recipe.name for recipe in RECIPES], help="default: all")
     run.add_argument("--results", type=Path, default=RESULTS)
     run.set_defaults(run=_run)
@@ -41,20 +45,30 @@ def main(arguments: list[str] | None = None) -> int:
 def _run(options: argparse.Namespace) -> int:
     try:
         suite = load(options.labels, options.trees)
+        comments = _comments(options.comments) if options.comments else None
     except NotThere as reason:
         print(reason, file=sys.stderr)
         return 1
     embedder = open_embedder(Settings.from_env())
     files = {tree.name: read_files(tree.path) for tree in suite.trees}
+    commented = {tree.name: read_files(tree.path) for tree in comments.trees} if comments else {}
     runs = []
     for recipe in RECIPES:
         if not options.recipe or recipe.name in options.recipe:
             runs.append({"recipe": recipe.name, **measure(suite, files, recipe, embedder)})
+            if comments:
+                runs[-1] |= measure_comments(comments, commented, recipe, embedder)
             print(json.dumps(runs[-1]), file=sys.stderr, flush=True)
     corpus = {**suite.origin, "questions": len(suite.questions), "model": embedder.model_id}
     path = store(Record(SCENARIO, runs[0], runs, corpus), options.results)
     print(f"stored as {path}", file=sys.stderr)
     return 0
+
+
+def _comments(folder: Path) -> Suite:
+    given = folder / "given"
+    shutil.rmtree(given, ignore_errors=True)
+    return doccomments.build(packages.listed(), folder / "archives", given)
 
 
 def _report(options: argparse.Namespace) -> int:

@@ -44,6 +44,24 @@ def measure(suite: Suite, files: dict[str, list[TreeFile]], recipe: Recipe, embe
     }
 
 
+def measure_comments(
+    suite: Suite, files: dict[str, list[TreeFile]], recipe: Recipe, embedder: Embedder
+) -> dict[str, float]:
+    """Return MRR@10 of doc comments against their functions: each package alone, and all of a language together."""
+    made = {tree.name: make_points(tree.name, files[tree.name], recipe, embedder, Cost()) for tree in suite.trees}
+    found: dict[tuple[str, str], list[float]] = {}
+    for pool in suite.pools(by_language=True):
+        retriever = Retriever(embedder, MemoryVectors([made[tree.name] for tree in pool.trees]))
+        scope = _scope({tree.name for tree in pool.trees})
+        for question in pool.questions:
+            hits = _hits(retriever, SearchRequest(question.text), scope)
+            found.setdefault((pool.setup, question.repo), []).append(scoring.reciprocal_rank(hits, question))
+    return {
+        f"comments_{setup}": round(mean([mean(values) for (of, _), values in found.items() if of == setup]), 4)
+        for setup in ("single", "pooled")
+    }
+
+
 def _of(values: list[float], questions: Sequence[Question], repo: str) -> list[float]:
     return [value for value, question in zip(values, questions, strict=True) if question.repo == repo]
 

@@ -11,6 +11,7 @@ _COLUMNS = (
     ("by file", ("single_hybrid_file", "pooled_hybrid_file")),
     ("dense, single / pooled", ("single_semantic", "pooled_semantic")),
     ("lexical, single / pooled", ("single_lexical", "pooled_lexical")),
+    ("doc comments (MRR), single / pooled", ("comments_single", "comments_pooled")),
 )
 
 
@@ -31,7 +32,7 @@ def render(records: dict[str, Record]) -> str:
 
 
 def _row(run: dict[str, Any]) -> str:
-    scores = [" / ".join(f"{run[key]:.3f}" for key in keys) for _, keys in _COLUMNS]
+    scores = [" / ".join(f"{run[key]:.3f}" if key in run else "-" for key in keys) for _, keys in _COLUMNS]
     seconds = f"{run['split_s']:.1f} + {run['embed_s']:.1f}"
     cells = [
         run["recipe"],

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from benchmarks.chunking.__main__ import main
 from benchmarks.chunking.files import TreeFile, read_files
-from benchmarks.chunking.measure import measure
+from benchmarks.chunking.measure import measure, measure_comments
 from benchmarks.chunking.memory import MemoryVectors
 from benchmarks.chunking.points import Cost, make_points
 from benchmarks.chunking.recipe import RECIPES, Recipe, View, cutting
@@ -209,6 +209,15 @@ def test_a_measurement_has_quality_and_cost(labelled, embedder):
     assert figures["single_hybrid"] == figures["single_lexical_file"] == 1.0
     assert figures["pooled_hybrid"] == 1.0
     assert figures["chunks"] >= figures["distinct_texts"] > 2
+
+
+def test_doc_comments_are_measured_alone_and_beside_their_language(labelled, embedder):
+    suite = load(*labelled)
+    files = {tree.name: read_files(tree.path) for tree in suite.trees}
+
+    figures = measure_comments(suite, files, RECIPES[0], embedder)
+
+    assert figures == {"comments_single": 1.0, "comments_pooled": 1.0}
 
 
 def test_a_run_is_stored_and_rendered(labelled, tmp_path, capsys):
