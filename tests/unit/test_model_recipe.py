@@ -217,3 +217,17 @@ def test_another_archive_than_pinned_is_refused(tmp_path, client):
 def test_a_missing_client_is_named(tmp_path, client):
     with pytest.raises(Unavailable, match="cargo"):
         fetch(package("it", registry="crates"), tmp_path / "archives")
+
+
+@pytest.mark.parametrize(("fails", "pauses", "got"), [(1, [0], True), (2, [0, 0], True), (2, [0], False)])
+def test_a_client_that_fails_is_asked_again(tmp_path, client, fails, pauses, got):
+    script = client.with_name("npm")
+    count = f'echo ran >> "$0.log"; test $(wc -l < "$0.log") -gt {fails} || exit 1'
+    script.write_text(f'#!/bin/sh\n{count}\nprintf archive > "$5/it.tgz"\n')
+    wanted = Package("npm", "it", "1.0.0", hashlib.sha256(b"archive").hexdigest(), "javascript", "MIT")
+
+    if got:
+        assert fetch(wanted, tmp_path / "archives", pauses).read_bytes() == b"archive"
+    else:
+        with pytest.raises(Unavailable, match=r"npm.*did not get 'it'"):
+            fetch(wanted, tmp_path / "archives", pauses)
