@@ -32,7 +32,8 @@ def fetch(package: Package, folder: Path, pauses_s: Sequence[float] = _PAUSES_S)
         return kept
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder) as made:
-        place = Path(made)
+        # The clients run there, and some are told to put files there.
+        place = Path(made).resolve()
         _run(package, place, pauses_s)
         files = [path for path in sorted(place.rglob("*")) if path.is_file()]
         archive = next((path for path in files if _sha256(path) == package.sha256), None)
@@ -81,7 +82,7 @@ def _command(package: Package, place: Path) -> list[str]:
             return [
                 "npm",
                 "pack",
-                "--silent",
+                "--loglevel=error",
                 "--ignore-scripts",
                 "--pack-destination",
                 str(place),

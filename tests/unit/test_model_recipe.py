@@ -209,6 +209,13 @@ def test_a_package_is_fetched_once(tmp_path, client):
     assert client.read_text() == "ran\n"
 
 
+def test_the_folder_of_archives_may_be_relative(tmp_path, client, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    wanted = Package("npm", "it", "1.0.0", hashlib.sha256(b"archive").hexdigest(), "javascript", "MIT")
+
+    assert fetch(wanted, Path("archives")).read_bytes() == b"archive"
+
+
 def test_another_archive_than_pinned_is_refused(tmp_path, client):
     with pytest.raises(CorruptData, match="than pinned"):
         fetch(package("it"), tmp_path / "archives")
