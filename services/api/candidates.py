@@ -1,7 +1,7 @@
 """Candidates: what the vector store offers for a query, and what ranking makes of it."""
 
 import heapq
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from uuid import UUID
 
 import numpy as np
@@ -15,7 +15,7 @@ from services.api.symbols import rank_symbols
 from services.api.weights import DEFAULT, Weights
 from services.core.payload import StoredChunk, from_payload
 from services.core.ports import Embedder, VectorReader
-from services.core.sparse import sparse_query, symbol_query
+from services.core.sparse import file_query, sparse_query, symbol_query
 from services.core.texts import Texts
 
 # Deep enough that what ranking can lift is there, shallow enough to rank within 3 ms.
@@ -24,6 +24,7 @@ _CANDIDATES = 150
 _CANDIDATES_SELECTIVE = 1_000
 _SYMBOL_CANDIDATES = 300
 _DEFINITION_CANDIDATES = 40
+_FILE_CANDIDATES = 20
 _MAX_NAMES = 3
 
 _Ranking = Sequence[tuple[UUID, float]]
@@ -62,8 +63,18 @@ class Retriever:
             lists.append((weights.definitions, self._sparse(symbol_query(name), scope, _DEFINITION_CANDIDATES)))
         fused = blend(scale(fuse(lists)), found.sparse, weights.lexical_score)
         best = heapq.nsmallest(_depth(scope), fused.items(), key=lambda item: (-item[1], item[0]))
+        best += self._named(query, scope, fused, {point for point, _ in best})
         chunks = self._chunks([point for point, _ in best], scope)
         return [Candidate(chunks[point], score) for point, score in best if point in chunks]
+
+    def _named(
+        self, query: Query, scope: Scope, fused: Mapping[UUID, float], held: Collection[UUID]
+    ) -> list[tuple[UUID, float]]:
+        """Return the files whose names have words of the query and that are no candidates yet, by a chunk of each."""
+        if not self.weights.files:
+            return []
+        named = self._sparse(file_query(query.text), scope, _FILE_CANDIDATES)
+        return [(point, fused.get(point, 0.0)) for point, _ in named if point not in held]
 
     def _plain(self, query: Query, scope: Scope, mode: Mode) -> list[Ranked]:
         """Rank by one list alone, its scores as they are."""

@@ -24,6 +24,8 @@ class Weights:
     sparse_symbol: float = 1.4
     # Chunks that define a name of the query must at least be candidates.
     definitions: float = 0.25
+    # 1: files whose names have words of the query are candidates, whatever their texts say; the rules decide then.
+    files: float = 1.0
     # The share of the best lexical score, beside the ranks.
     lexical_score: float = 0.4
 
@@ -86,6 +88,7 @@ _OFF: dict[str, dict[str, float]] = {
     "dense": {"dense": 0.0, "dense_symbol": 0.0},
     "sparse": {"sparse": 0.0, "sparse_symbol": 0.0},
     "definitions": {"definitions": 0.0},
+    "files": {"files": 0.0},
     "lexical_score": {"lexical_score": 0.0},
 }
 _OFF |= {rule: {rule: 0.0} for rule in BOOSTS} | {rule: {rule: 1.0} for rule in FACTORS}

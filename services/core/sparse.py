@@ -1,7 +1,8 @@
 """Sparse vectors: BM25 weights of the terms of a chunk, without IDF, which the vector store applies.
 
-A chunk's terms are the words of its text and of its path, and in a name space of their own (``def:``)
-the names it defines, so that a search for a symbol is a sparse query like any other.
+A chunk's terms are the words of its text and of its path, and in name spaces of their own the names it defines
+(``def:``) and, if it is the first of its file, the names in its path (``file:``), so that a search for a symbol or
+for a file's name is a sparse query like any other.
 Weights: Robertson and Zaragoza, "The Probabilistic Relevance Framework: BM25 and Beyond" (2009),
 fields joined before saturation as in their BM25F.
 """
@@ -28,10 +29,11 @@ _MAX_TERMS = 512
 
 # Occurrences in the text that one occurrence in the path is worth. Higher values gain up to 0.01 NDCG@10
 # on queries that were written from file names; ranking weighs paths again, so they stay moderate here.
-_BODY, _FOLDER, _FOLDER_PART, _STEM, _STEM_PART, _DEFINITION, _DEFINITION_JOINED, _DEFINITION_PART = range(8)
-_WORTH = np.array([1.0, 1.0, 0.5, 3.0, 2.0, 0.0, 0.0, 0.0], dtype=np.float32)
-# Definitions are not counted but there or not, whatever the length of the chunk.
-_GIVEN = np.array([0.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.7, 0.3], dtype=np.float32)
+_BODY, _FOLDER, _FOLDER_PART, _STEM, _STEM_PART = range(5)
+_DEFINITION, _DEFINITION_JOINED, _DEFINITION_PART, _NAME, _NAME_PART, _NAME_FOLDER = range(5, 11)
+_WORTH = np.array([1.0, 1.0, 0.5, 3.0, 2.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0], dtype=np.float32)
+# Definitions and names of files are not counted but there or not, whatever the length of the chunk.
+_GIVEN = np.array([0.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.7, 0.3, 1.0, 0.7, 0.3], dtype=np.float32)
 
 # File names that say nothing: their folder's name stands for them.
 _NAMELESS = frozenset({"__init__", "__main__", "index", "init", "lib", "main", "mod", "readme"})
@@ -50,13 +52,14 @@ _Field = tuple[int, int]
 
 
 def sparse_documents(texts: Texts, paths: Sequence[str], defines: Sequence[Sequence[str]]) -> SparseRows:
-    """Return one row for each text from its words, its file's path and the names it defines."""
+    """Return one row for each text, the texts of a file together: its words, its path's and the names it defines."""
     words = texts.words
     body = words.numbers.through(words.vocabulary.word_terms())
     keys = np.concatenate(
         (
             _keys(body, np.uint64(_BODY)),
             _field_keys([(path,) for path in paths], _path_fields),
+            _field_keys(_first_of_files(paths), _file_fields),
             _field_keys(defines, _definition_fields),
         )
     )
@@ -75,6 +78,15 @@ def sparse_query(text: str) -> tuple[np.ndarray, np.ndarray]:
     A word made of parts weighs more whole; neighbouring words are also tried as one name, and plain words in
     other forms.
     """
+    return _query(_query_terms(text))
+
+
+def file_query(text: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return the same query for files whose names have its words."""
+    return _query({f"file:{term}": weight for term, weight in _query_terms(text).items()})
+
+
+def _query_terms(text: str) -> dict[str, float]:
     words = re.findall(r"\w+", text)
     meant = [word for word in words if word.lower() not in _stop_words()] or words
     weights: dict[str, float] = {}
@@ -86,7 +98,7 @@ def sparse_query(text: str) -> tuple[np.ndarray, np.ndarray]:
             _raise_to(weights, form, _OTHER_FORM)
     for left, right in pairwise(meant):
         _raise_to(weights, (left + right).replace("_", "").lower(), 0.4)
-    return _query(weights)
+    return weights
 
 
 def symbol_query(name: str) -> tuple[np.ndarray, np.ndarray]:
@@ -114,24 +126,42 @@ def _query(weights: dict[str, float]) -> tuple[np.ndarray, np.ndarray]:
     return indices, np.array([weight for _, weight in by_index], dtype=np.float32)
 
 
+def _first_of_files(paths: Sequence[str]) -> list[tuple[str, ...]]:
+    return [(path,) if path != before else () for before, path in zip(("", *paths), paths, strict=False)]
+
+
 def _path_fields(path: str) -> list[_Field]:
-    *folders, name = path.split("/")
-    stem = name.partition(".")[0] or name[1:]
-    if stem.lower() in _NAMELESS and folders:
-        stem = folders.pop()
+    folders, stem = _named(path)
     fields = _name_fields(stem, _STEM, _STEM_PART)
     for folder in folders:
         fields += _name_fields(folder, _FOLDER, _FOLDER_PART)
     return fields
 
 
-def _name_fields(name: str, whole: int, part: int) -> list[_Field]:
+def _file_fields(path: str) -> list[_Field]:
+    folders, stem = _named(path)
+    fields = _name_fields(stem, _NAME, _NAME_PART, "file:")
+    for folder in folders:
+        fields += _name_fields(folder, _NAME_FOLDER, _NAME_FOLDER, "file:")
+    return fields
+
+
+def _named(path: str) -> tuple[list[str], str]:
+    """Return the folders of a path and the name of its file, the last folder's where that says nothing."""
+    *folders, name = path.split("/")
+    stem = name.partition(".")[0] or name[1:]
+    if stem.lower() in _NAMELESS and folders:
+        stem = folders.pop()
+    return folders, stem
+
+
+def _name_fields(name: str, whole: int, part: int, space: str = "") -> list[_Field]:
     words = [expand(word) for word in re.findall(r"\w+", name)]
-    fields = [
-        (term_index(t), part if t in parts and len(parts) > 1 else whole) for terms, parts in words for t in terms
-    ]
-    joined = "".join(re.findall(r"[^\W_]+", name)).lower()
-    return fields if len(words) < 2 else [(term_index(joined), whole), *((term, part) for term, _ in fields)]
+    fields = [(t, part if t in parts and len(parts) > 1 else whole) for terms, parts in words for t in terms]
+    if len(words) > 1:
+        joined = "".join(re.findall(r"[^\W_]+", name)).lower()
+        fields = [(joined, whole), *((term, part) for term, _ in fields)]
+    return [(term_index(space + term), code) for term, code in fields]
 
 
 @lru_cache(maxsize=1 << 14)

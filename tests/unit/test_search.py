@@ -294,3 +294,10 @@ def test_searches_in_many_threads_agree(index):
         thread.join()
 
     assert failures == []
+
+
+def test_a_file_is_a_candidate_by_its_name_however_many_texts_fit_better(index):
+    crowd = {f"src/part_{number}.py": "cache = eviction(cache)\n" * 3 for number in range(400)}
+    index.add("crowd", {**crowd, "src/cache_eviction.py": "def run(store):\n    store.pop()\n"})
+
+    assert search(index, "eviction of cache", repos=("crowd",)).hits[0].path == "src/cache_eviction.py"

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.core.sparse import sparse_documents, sparse_query, symbol_query
+from services.core.sparse import file_query, sparse_documents, sparse_query, symbol_query
 from services.core.texts import Texts
 from services.core.tokens import expand, term_index
 
@@ -113,6 +113,32 @@ def test_a_definition_weighs_the_same_in_a_long_chunk():
     name = term_index("def:run")
 
     assert row("word " * 500, defines=["run"])[name] == row("", defines=["run"])[name] == 1.0
+
+
+@pytest.mark.parametrize("query", ["readFile", "read_file", "read file", "reading files"])
+def test_a_file_is_found_by_its_name_whatever_its_text_says(query):
+    named, other = row("pass", "src/read_file.py"), row("read file", "src/other.py")
+
+    assert score(file_query(query), named) > score(file_query(query), other) == 0
+
+
+def test_the_name_of_a_file_counts_more_than_its_folders():
+    query = file_query("retry")
+
+    assert score(query, row("", "net/retry.py")) > score(query, row("", "retry/net.py")) > 0
+    assert score(query, row("", "retry/__init__.py")) == score(query, row("", "retry.py"))
+
+
+def test_only_the_first_chunk_of_a_file_stands_for_it():
+    paths = ["aa.py", "aa.py", "bb.py", "bb.py", "aa/bb.py"]
+    rows = sparse_documents(Texts([""] * 5), paths, [()] * 5)
+    name = term_index("file:bb")
+
+    assert [name in rows.indices[rows.indptr[i] : rows.indptr[i + 1]] for i in range(5)] == [False] * 2 + [
+        True,
+        False,
+        True,
+    ]
 
 
 @pytest.mark.parametrize("query", ["readFile", "read_file", "read file", "READ_FILE"])
