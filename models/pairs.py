@@ -14,7 +14,7 @@ from services.chunker.split_tree import outline
 from services.core.model import FileKind
 from services.core.tokens import expand
 
-# What a chunk of Quarry holds at most; more of a function would not be in the chunk that is found.
+# About a chunk of Quarry; more was not tried.
 MAX_CODE_CHARS = 1200
 MIN_CODE_CHARS, MIN_CODE_LINES = 60, 2
 # Larger files are mostly tables, and slow to parse.

@@ -48,11 +48,13 @@ def counts(pairs: list[Pair]) -> dict[str, dict[str, int]]:
     }
 
 
-def tuned(table: np.ndarray, samples: Callable[[], Samples], schedule: Schedule, key: str) -> np.ndarray:
+def tuned(
+    table: np.ndarray, samples: Callable[[], Samples], schedule: Schedule, languages: np.ndarray, key: str
+) -> np.ndarray:
     """Return the tuned table, from the store if it was made before."""
     kept = WORK / "tables" / f"{key}.npy"
     if not kept.exists():
-        made = train(table, samples().draw, schedule)
+        made = train(table, samples().draw, schedule, languages)
         kept.parent.mkdir(parents=True, exist_ok=True)
         part = kept.with_suffix(".part.npy")
         np.save(part, made)
@@ -69,10 +71,11 @@ def make(schedules: list[Schedule], folder: Path) -> tuple[dict[str, object], li
     pieces, table = extended(*distilled(), (f"{pair.code} {pair.text}" for pair in pairs))
     before = blake3(table.astype(np.float32).tobytes()).hexdigest()
     samples = cache(lambda: Samples(pairs, Bagger({piece: number for number, piece in enumerate(pieces)})))
+    languages = np.unique([pair.language for pair in pairs], return_inverse=True)[1]
     folders: list[Path] = []
     for schedule in schedules:
         key = blake3(json.dumps([RECIPE_VERSION, data, before, asdict(schedule)]).encode()).hexdigest()[:24]
-        made = tuned(table.astype(np.float32), samples, schedule, key)
+        made = tuned(table.astype(np.float32), samples, schedule, languages, key)
         source: dict[str, object] = {"data_digest": data, "pairs": len(pairs), "schedule": asdict(schedule)}
         folders.append(folder if not folders else WORK / f"seed-{schedule.seed}")
         digest = write(folders[-1], pieces, *quantise(made), made_from=source)

@@ -18,7 +18,7 @@ from models.pairs import Pair, pairs_of
 
 WORK = Path(".bench/model")
 # Raised whenever the pairs of a package change.
-EXTRACT_VERSION = 2
+EXTRACT_VERSION = 3
 # Even languages count for more than many pairs; a package must not set the tone of its language.
 MAX_OF_PACKAGE = 4000
 MAX_OF_LANGUAGE = 24_000

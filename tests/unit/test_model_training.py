@@ -10,7 +10,7 @@ from models.bags import Bagger, counted
 from models.evaluate import ndcg, reciprocal_ranks
 from models.pairs import Pair
 from models.sample import Samples, mixed
-from models.train import Schedule, _gradient, _side, _softmax, train
+from models.train import Schedule, _batches, _gradient, _side, _softmax, train
 from models.vocabulary import MIN_COUNT, extended
 from services.core.adapters.static import StaticModel
 from services.core.tokens import Ragged, offsets
@@ -72,7 +72,7 @@ def test_the_gradient_is_the_slope_of_the_loss():
 def tuned(seed):
     paired = bags([[n] for n in range(HALF)] * 8), bags([[HALF + n] for n in range(HALF)] * 8)
     schedule = Schedule(seed=seed, epochs=30, batch=HALF, rate=0.1)
-    return train(random_table(), lambda _random: paired, schedule, quiet)
+    return train(random_table(), lambda _random: paired, schedule, np.zeros(len(paired[0]), int), quiet)
 
 
 def test_training_brings_the_texts_of_a_pair_together():
@@ -93,7 +93,7 @@ def test_the_same_seed_gives_the_same_table():
 def test_rows_no_pair_has_stay_as_they_were():
     few = bags([[0], [1]] * 8), bags([[2], [3]] * 8)
 
-    after = train(random_table(), lambda _random: few, Schedule(epochs=3, batch=4), quiet)
+    after = train(random_table(), lambda _random: few, Schedule(epochs=3, batch=4), np.zeros(len(few[0]), int), quiet)
 
     assert after[4:] == pytest.approx(random_table()[4:], rel=1e-5)
     assert not np.allclose(after[:4], random_table()[:4], rtol=1e-3)
@@ -117,6 +117,15 @@ def test_samples_are_drawn_by_the_seed_and_hide_names():
     hidden = 200 - (first[1].values == PIECES["ball"]).sum()
     assert 60 < hidden < 140
     assert (first[1].values == PIECES["king"]).sum() == 200
+
+
+def test_a_batch_is_of_one_group_and_no_row_is_in_two():
+    groups = np.repeat([0, 1, 2], [40, 30, 20])
+
+    batches = _batches(groups, 8, np.random.default_rng(0))
+
+    assert len(np.unique(batches)) == batches.size == 88
+    assert sum(len(np.unique(groups[rows])) > 1 for rows in batches) <= 2
 
 
 def test_labelled_queries_are_scored_by_the_file_they_want(tmp_path):
