@@ -1,5 +1,5 @@
 """The `quarry` command."""
 
-from services.cli.main import main
+from services.cli.main import main, run
 
-__all__ = ["main"]
+__all__ = ["main", "run"]

@@ -7,9 +7,9 @@ import sys
 import threading
 import time
 from argparse import Namespace
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from services.cli.render import print_figures, progress_bar
 from services.core.errors import ERRORS, QuarryError
@@ -20,9 +20,14 @@ from services.embedded.client import OwnerClient
 from services.embedded.launcher import Zygote
 from services.embedded.owner import Owner
 
+if TYPE_CHECKING:
+    from services.embedded.jobs import JobRunner
+
 log = logging.getLogger(__name__)
 
 _POLL_S = 0.1
+# Each look costs 2 ms of the thread that indexes.
+_POLL_UNSEEN_S = 0.5
 # An index that takes longer opens the owner's socket, so that searches are answered meanwhile.
 _SOCKET_AFTER_S = 0.5
 # To look at 80,000 files takes 2 s; opening the vector store for searches would take longer than that.
@@ -36,17 +41,25 @@ class _Jobs(Protocol):
 
     def look(self, job_id: int) -> dict[str, Any]: ...
 
+    def wait(self, seconds: float) -> None: ...
+
 
 class _LocalJobs:
-    def __init__(self, owner: Owner, submit: Callable[..., int]) -> None:
+    def __init__(self, owner: Owner, runner: "JobRunner") -> None:
         self._owner = owner
-        self.submit = submit
+        self._ended = runner.ended
+        self.submit = runner.submit
 
     def look(self, job_id: int) -> dict[str, Any]:
         """Return the job as the API shows it."""
         from services.api.jobs import job_document
 
+        self._ended.clear()
         return job_document(self._owner.ledger.job(job_id), self._owner.ledger.progress(job_id))
+
+    def wait(self, seconds: float) -> None:
+        """Return after so long, or when a job has ended since the last look."""
+        self._ended.wait(seconds)
 
 
 class _RemoteJobs:
@@ -63,6 +76,10 @@ class _RemoteJobs:
     def look(self, job_id: int) -> dict[str, Any]:
         """Return the job as the API shows it."""
         return self._client.get(f"/v1/jobs/{job_id}")
+
+    def wait(self, seconds: float) -> None:
+        """Return after so long, and soon: nobody says when the job has ended."""
+        time.sleep(min(seconds, _POLL_S))
 
 
 def index(arguments: Namespace, settings: Settings) -> int:
@@ -85,11 +102,12 @@ def _index(settings: Settings, location: str, name: str | None, ref: str | None)
 
 
 def _follow(jobs: _Jobs, job_id: int) -> dict[str, Any]:
-    with progress_bar(visible=sys.stderr.isatty()) as advance:
+    visible = sys.stderr.isatty()
+    with progress_bar(visible=visible) as advance:
         while (job := jobs.look(job_id))["state"] not in _ENDED:
             job_id = job["counts"].get("successor", job_id)
             advance(job["progress"])
-            time.sleep(_POLL_S)
+            jobs.wait(_POLL_S if visible else _POLL_UNSEEN_S)
     if job["state"] != JobState.DONE:
         code = job["counts"].get("code", "")
         raise ERRORS.get(code, QuarryError)(job["error"] or f"job {job_id} was {job['state']}")
@@ -106,7 +124,7 @@ def _jobs(settings: Settings) -> Iterator[_Jobs]:
             yield _RemoteJobs(access)
             return
         with _runner(access, zygote) as runner:
-            yield _LocalJobs(access, runner.submit)
+            yield _LocalJobs(access, runner)
     finally:
         zygote.close()
 

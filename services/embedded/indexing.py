@@ -49,6 +49,9 @@ def _run(owner: Owner, pool: WorkerPool, job_id: int) -> dict[str, Any]:
     started = time.monotonic()
     job = owner.ledger.job(job_id)
     repo = owner.catalog.get(job.repo)
+    if not repo.revision:
+        # There will be work, and loading what workers need takes as long as looking at a few thousand files.
+        pool.warm()
     with find_revision(owner, replace(repo, ref=job.ref)) as revision:
         found = (revision.id, owner.schema)
         if job.state in STARTED_STATES and (job.revision, job.schema) != found:

@@ -63,11 +63,15 @@ def run_now(owner: Owner, repo: Repo) -> dict[str, Any]:
 
 
 class JobRunner:
-    """Runs the jobs of a serving owner in a thread of its own, oldest first."""
+    """Runs the jobs of a serving owner in a thread of its own, oldest first.
+
+    `ended` is set whenever one has ended; who waits for that clears it.
+    """
 
     def __init__(self, owner: Owner, launcher: Launcher) -> None:
         self._owner = owner
         self._pool = WorkerPool(owner.settings, owner.home.run, launcher)
+        self.ended = threading.Event()
         self._inbox: queue.Queue[int | None] = queue.Queue()
         self._lock = threading.Lock()
         self._active: int | None = None
@@ -188,6 +192,7 @@ class JobRunner:
         finally:
             with self._lock:
                 self._active = None
+            self.ended.set()
 
     def _give_up(self, job_id: int) -> None:
         if self._owner.ledger.job(job_id).state in OPEN_STATES:

@@ -18,7 +18,7 @@ from services.indexer.commit import commit
 from services.indexer.stage import LiveFiles, acknowledge, index, live_files
 
 # How much work a kill may cost; each acknowledgement flushes the vector store.
-_ACKNOWLEDGE_EVERY_S = 5.0
+_ACKNOWLEDGE_EVERY_S = 10.0
 
 Figures = Callable[[Manifest, Progress], dict[str, Any]]
 
