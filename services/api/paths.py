@@ -1,5 +1,6 @@
 """What a path says about its file: the words of its name and folders, and whether it only passes names on."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
@@ -15,6 +16,8 @@ _REEXPORTS = frozenset(
 # The nearer to the file's own name, the more a word says about the file.
 _FOLDER_WEIGHTS = (0.6, 0.4)
 _FAR_FOLDER_WEIGHT = 0.25
+# Shorter words begin too many others.
+LEAST_ALIKE = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +26,7 @@ class PathWords:
 
     weights: stem of every word → weight in (0, 1], the nearer to the file's name the higher. words: all of them.
     subject: those that name the file, or its folder where the file is named for its role. stem: the file's name
-    without extension, lower case.
+    without extension, lower case. alike: the words of at least `LEAST_ALIKE` letters, by the first of these.
     """
 
     weights: dict[str, float]
@@ -31,6 +34,7 @@ class PathWords:
     subject: frozenset[str]
     stem: str
     reexport: bool
+    alike: dict[str, tuple[str, ...]]
 
 
 @lru_cache(maxsize=10_000)
@@ -45,7 +49,15 @@ def path_words(path: str) -> PathWords:
     for distance, folder in enumerate(reversed(folders)):
         _add(weights, folder, _FOLDER_WEIGHTS[distance] if distance < len(_FOLDER_WEIGHTS) else _FAR_FOLDER_WEIGHT)
     named = frozenset(stem(word) for word in split_words(subject[0]))
-    return PathWords(weights, frozenset(weights), named, bare.lower(), name in _REEXPORTS)
+    return PathWords(weights, frozenset(weights), named, bare.lower(), name in _REEXPORTS, _by_start(weights))
+
+
+def _by_start(words: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    found: dict[str, tuple[str, ...]] = {}
+    for word in words:
+        if len(word) >= LEAST_ALIKE:
+            found[word[:LEAST_ALIKE]] = (*found.get(word[:LEAST_ALIKE], ()), word)
+    return found
 
 
 def _add(weights: dict[str, float], text: str, weight: float) -> None:

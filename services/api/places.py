@@ -7,12 +7,9 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 
-from services.api.paths import PathWords, path_words
+from services.api.paths import LEAST_ALIKE, PathWords, path_words
 from services.api.query import Query
 from services.api.words import split_words, stem
-
-# Shorter words begin too many others.
-_LEAST_ALIKE = 4
 
 
 def path_boost(query: Query, path: PathWords, rarity: Mapping[str, float]) -> float:
@@ -30,12 +27,10 @@ def coverage(word: str, path: PathWords) -> float:
     weight = path.weights.get(word)
     if weight is not None:
         return weight
-    best = 0.0
-    if len(word) >= _LEAST_ALIKE:
-        for key, near in path.weights.items():
-            if near > best and len(key) >= _LEAST_ALIKE and (key.startswith(word) or word.startswith(key)):
-                best = near
-    return 0.5 * best
+    alike = path.alike.get(word[:LEAST_ALIKE])
+    if not alike:
+        return 0.0
+    return 0.5 * max((path.weights[key] for key in alike if key.startswith(word) or word.startswith(key)), default=0.0)
 
 
 def subject_boost(query: Query, path: PathWords) -> float:

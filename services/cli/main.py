@@ -12,14 +12,12 @@ import sys
 from collections.abc import Sequence
 
 from services.cli.arguments import parser
+from services.core.collector import collect_rarely
 from services.core.errors import QuarryError
 from services.core.log import configure
 from services.core.settings import Settings
 
 _INTERRUPTED = 130
-# Chunks, points and answers are trees of small objects without cycles. With Python's 700 the collector takes a
-# tenth of the CPU time of an index; what it is for waits a little longer.
-_COLLECT_EVERY = 50_000
 
 
 def run() -> int:
@@ -33,7 +31,7 @@ def run() -> int:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit status."""
     signal.signal(signal.SIGTERM, _interrupt)
-    gc.set_threshold(_COLLECT_EVERY, *gc.get_threshold()[1:])
+    collect_rarely()
     try:
         arguments = parser().parse_args(argv)
         configure(verbose=arguments.command == "serve")

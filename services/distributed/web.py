@@ -15,6 +15,7 @@ from services.api.guard import own_names
 from services.api.search import Searcher
 from services.core import log as logs
 from services.core.catalog import Catalog, Schema
+from services.core.collector import collect_rarely
 from services.core.deliveries import Deliveries
 from services.core.desk import Desk
 from services.core.errors import QuarryError, Unavailable
@@ -49,6 +50,7 @@ _CONNECTIONS = 1000
 def main() -> int:
     """Serve until told to stop; return the exit status."""
     logs.configure(verbose=True)
+    collect_rarely()
     # The server ends by it, after the requests under way.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     try:

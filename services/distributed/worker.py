@@ -15,6 +15,7 @@ from celery.apps.worker import Worker
 from celery.signals import setup_logging, worker_ready, worker_shutting_down
 
 from services.core import log as logs
+from services.core.collector import collect_rarely
 from services.core.desk import Desk, Tasks
 from services.core.errors import InvalidRequest, QuarryError, Unavailable
 from services.core.leases import Priority
@@ -35,8 +36,6 @@ _MODULES = {
 _RETRY_S = 2.0
 # A model, a hostile pack or a leak may grow a process; it is replaced after the task.
 _MAX_PROCESS_KB = 1_500_000
-# Chunks, tokens and points are small objects without cycles: with Python's 700 the collector walks them in vain.
-_COLLECT_EVERY = 50_000
 
 
 class _Pulse(bootsteps.StartStopStep):  # type: ignore[misc]
@@ -87,7 +86,7 @@ def _run(worker: str, settings: Settings) -> None:
     beat(settings.heartbeat, lambda: time.monotonic() - _Pulse.at < STALE_S or not _broker_answers(settings))
     worker_ready.connect(_say_ready)
     setup_logging.connect(_keep_logging)
-    gc.set_threshold(_COLLECT_EVERY, *gc.get_threshold()[1:])
+    collect_rarely()
     # What is loaded stays: its pages are shared by the processes forked off as long as nobody writes to them.
     gc.freeze()
     options = {

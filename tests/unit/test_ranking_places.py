@@ -1,3 +1,5 @@
+import pytest
+
 from services.api.paths import path_words
 from services.api.places import coverage, path_boost, repo_boost, subject_boost, word_rarity
 from services.api.query import understand
@@ -37,3 +39,11 @@ def test_a_repository_is_named_by_its_words_and_not_by_forms_of_them():
     assert repo_boost(understand("flask blueprints"), "pallets/flask") == 1 > repo_boost(understand("flask"), "django")
     assert repo_boost(understand("send a request"), "psf/requests") == 0
     assert repo_boost(understand("lazy nvim plugins"), "lazy.nvim") == 1
+
+
+@pytest.mark.parametrize(
+    ("word", "expected"),
+    [("configur", 0.5), ("conf", 0.5), ("con", 0.0), ("configurator", 0.5), ("confirm", 0.0), ("xy", 0.0)],
+)
+def test_a_longer_or_shorter_form_covers_half_from_four_letters_on(word, expected):
+    assert coverage(word, path_words("src/configura.py")) == expected
