@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _POLL_S = 0.1
-# Each look costs 2 ms of the thread that indexes.
+# Each look is a few queries that the indexing thread waits for.
 _POLL_UNSEEN_S = 0.5
 # An index that takes longer opens the owner's socket, so that searches are answered meanwhile.
 _SOCKET_AFTER_S = 0.5

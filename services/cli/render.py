@@ -1,14 +1,15 @@
 """What a person sees on a terminal: progress, figures and highlighted hits. Rich is imported when it is needed."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from itertools import groupby
 from typing import Any
 
 from services.api.explain import explain
+from services.api.words import stems
 
-# A chunk can be long; its beginning tells whether it is the one.
+# A chunk can be long; the part that says most of the query tells whether it is the one.
 _LINES_PER_HIT = 24
 
 
@@ -66,7 +67,7 @@ def print_hits(answer: dict[str, Any]) -> None:
         for (repo, path), hits in groupby(answer["hits"], key=lambda hit: (hit["repo"], hit["path"])):
             console.print(f"[bold magenta]{escape(repo)}[/]/[bold]{escape(_one_line(path))}[/]")
             for hit in hits:
-                _print_hit(console, hit)
+                _print_hit(console, hit, frozenset(stems(answer["query"])))
         found = "1 hit" if len(answer["hits"]) == 1 else f"{len(answer['hits'])} hits"
         console.print(f"[dim]{found} in {answer['took_ms']:.1f} ms[/]")
         for note in _notes(answer):
@@ -123,7 +124,7 @@ def _output() -> Iterator[Any]:
     print(capture.get(), end="")
 
 
-def _print_hit(console: Any, hit: dict[str, Any]) -> None:
+def _print_hit(console: Any, hit: dict[str, Any], words: frozenset[str]) -> None:
     from rich.markup import escape
     from rich.syntax import Syntax
 
@@ -132,7 +133,7 @@ def _print_hit(console: Any, hit: dict[str, Any]) -> None:
     if hit.get("rules"):
         console.print(f"  [dim]{explain(hit['rules'])}[/]", highlight=False)
     lines = _visible(hit["text"].rstrip()).split("\n")
-    above = _lines_above(hit, len(lines))
+    above = _lines_above(hit, lines, words)
     shown = lines[above : above + _LINES_PER_HIT]
     first = hit["start_line"] + above
     _print_more(console, above)
@@ -146,12 +147,18 @@ def _print_hit(console: Any, hit: dict[str, Any]) -> None:
     _print_more(console, len(lines) - above - len(shown))
 
 
-def _lines_above(hit: dict[str, Any], count: int) -> int:
-    """Return how many lines to leave out so that the first match is shown, with some before it."""
-    if not hit.get("matches"):
-        return 0
-    match: int = hit["matches"][0][0] - hit["start_line"]
-    return max(0, min(match - _LINES_PER_HIT // 3, count - _LINES_PER_HIT))
+def _lines_above(hit: dict[str, Any], lines: Sequence[str], words: frozenset[str]) -> int:
+    """Return how many lines to leave out so that the first match is shown, with some before it, or else most words."""
+    last = max(0, len(lines) - _LINES_PER_HIT)
+    if hit.get("matches"):
+        match: int = hit["matches"][0][0] - hit["start_line"]
+        return max(0, min(match - _LINES_PER_HIT // 3, last))
+    said = [words.intersection(stems(line)) for line in lines] if words else []
+    counts = [len(frozenset().union(*said[above : above + _LINES_PER_HIT])) for above in range(last + 1)]
+    best = max(counts)
+    fits = [above for above, count in enumerate(counts) if count == best]
+    # From the beginning, where the name stands, if that says as much; else with some lines after the last word.
+    return max(above for above in fits if above <= fits[0] + _LINES_PER_HIT // 3) if fits[0] else 0
 
 
 def _print_more(console: Any, lines: int) -> None:

@@ -64,3 +64,25 @@ def test_long_lines_are_not_folded(capsys):
     print_hits({"hits": [hit], "took_ms": 1.0, "query": "x"})
 
     assert [text.strip() for text in capsys.readouterr().out.splitlines()][::2] == [f"r/{path}", f"1 {line}"]
+
+
+@pytest.mark.parametrize(
+    ("where", "matches", "first"),
+    [(45, [], 30), (2, [], 1), (None, [], 1), (2, [(41, 1, 5)], 33)],
+    ids=["below", "at-the-top", "nowhere", "a-match-comes-first"],
+)
+def test_of_a_long_hit_the_lines_that_say_most_of_the_query_are_shown(capsys, where, matches, first):
+    lines = [f"line {number}" for number in range(1, 61)]
+    if where is not None:
+        lines[where - 1] = "parse_header(request)"
+    hit = {"repo": "r", "path": "a.py", "symbol": "", "start_line": 1, "end_line": 60, "score": 1.0}
+
+    print_hits(
+        {"hits": [hit | {"text": "\n".join(lines), "matches": matches}], "took_ms": 1.0, "query": "parse headers"}
+    )
+
+    shown = [line.split() for line in capsys.readouterr().out.splitlines()]
+    numbers = [
+        int(words[0]) for words in shown if words and words[0].isdigit() and len(words) > 1 and words[1] != "hit"
+    ]
+    assert (numbers[0], len(numbers)) == (first, 24)
