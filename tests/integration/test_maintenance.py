@@ -235,9 +235,9 @@ def test_what_nothing_refers_to_is_deleted_from_the_object_store(world, kind):
 
 def test_the_index_of_a_former_model_is_dropped_when_the_next_one_has_taken_over(world, kind):
     world.put("one", OLD)
-    former = world.collection
+    former, of_model_1 = world.collection, world.schema
     world.embedder.model_id = "model-2"
-    world.schema = "1/1/model-2"
+    world.schema = of_model_1.replace("model-1", "model-2")
     world.catalog.register_schema(Schema(world.schema, DIM))
     world.vectors = open_store(world.settings, Schema(world.schema, DIM))
     status, _, err = world.run("gc", "--drop-old-schemas")
@@ -247,7 +247,7 @@ def test_the_index_of_a_former_model_is_dropped_when_the_next_one_has_taken_over
 
     status, out, err = world.run("gc", "--drop-old-schemas", "--older-than", "0")
 
-    assert (status, out.splitlines()[0]) == (0, "schema 1/1/model-1 was dropped"), err
+    assert (status, out.splitlines()[0]) == (0, f"schema {of_model_1} was dropped"), err
     assert former not in world.collections.names()
     assert world.run("fsck", "--read-data")[0] == 0
     world.check()

@@ -178,7 +178,7 @@ def test_a_fork_is_embedded_from_the_cache(api, forge, name):
 
     counts = api.index(forge.url(f"{name}-fork"), f"{name}-fork")["counts"]
 
-    assert counts["embedded"] + counts["cached"] == counts["chunks"] > 200
+    assert counts["embedded"] + counts["cached"] == counts["chunks"] >= 200
     assert counts["cached"] >= 0.99 * counts["chunks"]
 
 
@@ -242,7 +242,7 @@ def test_a_branch_that_is_gone_fails_with_a_reason_and_a_retry_goes_on_when_it_i
 def test_the_points_of_a_removed_repository_vanish(api, forge, name, oracle):
     forge.commit(name, dict(generate(50, 3, 900)))
     api.index(forge.url(name), name)
-    assert oracle.count(name) > 50
+    assert oracle.count(name) >= 50
 
     assert api.call("DELETE", f"/v1/repos/{name}").status == 200
 

@@ -21,7 +21,7 @@ CHUNKS = (
     chunk("docs/views.md", repo="other", kind="docs"),
 )
 # What decides in the vector store, before there is anything to rank.
-LISTS = {"dense", "sparse", "definitions", "lexical_score"}
+LISTS = {"dense", "sparse", "definitions", "files", "lexical_score"}
 
 
 def contributions(weights):
