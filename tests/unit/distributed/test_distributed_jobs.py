@@ -4,15 +4,8 @@ import pytest
 
 from services.core.errors import InvalidRequest, NotFound
 from services.core.ledger import Cleanup, JobState
-from tests.distributed_world import NEW, OLD, World, deliver_until
+from tests.distributed_world import NEW, OLD, deliver_until
 from tests.fakes_distributed import POISON
-
-
-@pytest.fixture
-def world(tmp_path, monkeypatch):
-    made = World(tmp_path, monkeypatch=monkeypatch)
-    yield made
-    made.close()
 
 
 def test_what_is_asked_for_is_searchable_and_nothing_else(world):

@@ -11,14 +11,7 @@ from services.indexer import place as places
 from services.indexer.restore import prepare_collections
 from tests.distributed_world import NEW, OLD, deliver_until
 from tests.fakes_distributed import DIM
-from tests.maintenance_world import ListedWorld, MemoryCollections, manifest
-
-
-@pytest.fixture
-def world(tmp_path, monkeypatch):
-    made = ListedWorld(tmp_path, monkeypatch=monkeypatch)
-    yield made
-    made.close()
+from tests.maintenance_world import MemoryCollections, manifest
 
 
 def lose_points(world, monkeypatch):

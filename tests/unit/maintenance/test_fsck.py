@@ -12,13 +12,6 @@ from tests.maintenance_world import ListedWorld, ledger_problems, spoil
 from tests.random_acts import act
 
 
-@pytest.fixture
-def world(tmp_path, monkeypatch):
-    made = ListedWorld(tmp_path, monkeypatch=monkeypatch)
-    yield made
-    made.close()
-
-
 @pytest.mark.parametrize(
     ("how", "said"),
     [

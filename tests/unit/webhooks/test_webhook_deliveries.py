@@ -15,23 +15,11 @@ from tests.unit.webhook_senders import (
     SECRET,
     github,
     gitlab,
-    known_index,
     project,
     push,
     refused,
-    serve_webhooks,
     sign,
 )
-
-
-@pytest.fixture
-def index(tmp_path):
-    return known_index(tmp_path)
-
-
-@pytest.fixture
-def client(index):
-    return serve_webhooks(index)
 
 
 @pytest.mark.parametrize("forge", ["github", "gitea"])

@@ -18,13 +18,6 @@ from tests.random_acts import RATES, act
 DAY_S = 86_400.0
 
 
-@pytest.fixture
-def world(tmp_path, monkeypatch):
-    made = ListedWorld(tmp_path, monkeypatch=monkeypatch)
-    yield made
-    made.close()
-
-
 def store(world):
     return Store(world.blobs, world.catalog, world.ledger)
 

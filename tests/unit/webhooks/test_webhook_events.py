@@ -1,7 +1,6 @@
 """Claims about what webhooks make happen."""
 
 import json
-from functools import partial
 
 import pytest
 from werkzeug.datastructures import Headers
@@ -16,29 +15,12 @@ from tests.unit.webhook_senders import (
     gitea,
     github,
     gitlab,
-    known_index,
     project,
     push,
     repository,
-    serve_webhooks,
 )
 
 ZERO = "0" * 40
-
-
-@pytest.fixture
-def index(tmp_path):
-    return known_index(tmp_path)
-
-
-@pytest.fixture
-def serve(index):
-    return partial(serve_webhooks, index)
-
-
-@pytest.fixture
-def client(serve):
-    return serve()
 
 
 def test_a_push_is_answered_with_the_job_that_looks(client, index):

@@ -6,7 +6,6 @@ import hashlib
 import hmac
 import json
 import time
-from functools import partial
 
 import pytest
 from werkzeug.datastructures import Headers
@@ -19,30 +18,13 @@ from tests.unit.webhook_senders import (
     SECRET,
     SHARED,
     github,
-    known_index,
     push,
     refused,
     repository,
-    serve_webhooks,
     sign,
 )
 
 NOW = 1_700_000_000.0
-
-
-@pytest.fixture
-def index(tmp_path):
-    return known_index(tmp_path)
-
-
-@pytest.fixture
-def serve(index):
-    return partial(serve_webhooks, index)
-
-
-@pytest.fixture
-def client(serve):
-    return serve()
 
 
 def standard(secret, body, *, sent=None, message="msg_1"):

@@ -15,13 +15,6 @@ from tests.fakes_distributed import Faults
 from tests.random_acts import RATES, a_tree, act
 
 
-@pytest.fixture
-def world(tmp_path, monkeypatch):
-    made = World(tmp_path, monkeypatch=monkeypatch)
-    yield made
-    made.close()
-
-
 def claim_and_die(world, stage):
     """Let the worker that gets the next message of a stage die with the row in its hand."""
     place = next(place for place, (message, _) in enumerate(world.queue) if message.stage == stage)
