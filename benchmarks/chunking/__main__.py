@@ -3,7 +3,6 @@
 import argparse
 import json
 import os
-import shutil
 import sys
 from pathlib import Path
 
@@ -11,9 +10,8 @@ from benchmarks.chunking.files import read_files
 from benchmarks.chunking.measure import measure, measure_comments
 from benchmarks.chunking.recipe import RECIPES
 from benchmarks.chunking.table import SCENARIO, render
-from benchmarks.retrieval import doccomments, packages
+from benchmarks.retrieval import doccomments
 from benchmarks.retrieval.labelled import NotThere, load
-from benchmarks.retrieval.pools import Suite
 from benchmarks.speed.records import REPOSITORY, Record, newest, store
 from services.core.settings import Settings
 from services.core.wiring import open_embedder
@@ -45,7 +43,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _run(options: argparse.Namespace) -> int:
     try:
         suite = load(options.labels, options.trees)
-        comments = _comments(options.comments) if options.comments else None
+        comments = doccomments.load(options.comments) if options.comments else None
     except NotThere as reason:
         print(reason, file=sys.stderr)
         return 1
@@ -63,12 +61,6 @@ def _run(options: argparse.Namespace) -> int:
     path = store(Record(SCENARIO, runs[0], runs, corpus), options.results)
     print(f"stored as {path}", file=sys.stderr)
     return 0
-
-
-def _comments(folder: Path) -> Suite:
-    given = folder / "given"
-    shutil.rmtree(given, ignore_errors=True)
-    return doccomments.build(packages.listed(), folder / "archives", given)
 
 
 def _report(options: argparse.Namespace) -> int:

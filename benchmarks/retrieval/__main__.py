@@ -7,7 +7,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks.retrieval import doccomments, golden, guard, history, labelled, packages, ranktime
+from benchmarks.retrieval import doccomments, golden, guard, history, labelled, ranktime
 from benchmarks.retrieval.figures import figures
 from benchmarks.retrieval.labelled import NotThere
 from benchmarks.retrieval.measure import measure
@@ -90,11 +90,11 @@ def _measured(part: str, options: argparse.Namespace) -> Record:
 def _suite(part: str, options: argparse.Namespace, folder: Path) -> Suite:
     if part == labelled.NAME:
         return labelled.load(options.labels, options.trees)
-    given = folder / "given" / part
-    shutil.rmtree(given, ignore_errors=True)
     if part == history.NAME:
+        given = folder / "given" / part
+        shutil.rmtree(given, ignore_errors=True)
         return history.build(options.history, given)
-    return doccomments.build(packages.listed(), folder / "archives", given)
+    return doccomments.load(folder)
 
 
 def _keep(record: Record, before: dict[str, Record], options: argparse.Namespace) -> bool:

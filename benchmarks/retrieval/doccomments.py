@@ -1,12 +1,13 @@
 """Doc comments against their functions: the first sentence is the question, and the comment is not in the index."""
 
 import random
+import shutil
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.retrieval.documented import Function, functions, lines_after, without
-from benchmarks.retrieval.packages import Package, sources
+from benchmarks.retrieval.packages import Package, listed, sources
 from benchmarks.retrieval.pools import Question, Suite, Target, Tree
 from benchmarks.retrieval.sentences import question, words
 
@@ -16,6 +17,17 @@ MOST_QUESTIONS = 40
 # A function too short to hold more than its name could only be found by that.
 _LEAST_LINES, _LEAST_BYTES = 3, 80
 _NO_TARGETS = "test tests testing testdata testutil bench benches benchmark benchmarks example examples docs __tests__"
+
+
+def load(folder: Path) -> Suite:
+    """Write the listed packages into `folder`, which keeps their archives, and return the questions.
+
+    Raises:
+        NotThere: a package can't be had.
+    """
+    given = folder / "given" / NAME
+    shutil.rmtree(given, ignore_errors=True)
+    return build(listed(), folder / "archives", given)
 
 
 def build(packages: Sequence[Package], archives: Path, trees: Path) -> Suite:
